@@ -1,0 +1,42 @@
+// A Python array argument as a TensorView: by the DLPack C exchange API (torch), else __dlpack__, else the buffer protocol.
+#pragma once
+
+#include <optional>
+
+#include <pybind11/pybind11.h>
+
+#include "core/tensor_view.hpp"
+
+namespace qcore::bindings {
+
+// Keeps alive what the view points to. Refuses, with the argument's name: what isn't an array, an unsupported element type,
+// missing memory (a fake or meta tensor), and lazily conjugated or negated views, whose flag DLPack would drop silently.
+class Array {
+  public:
+    Array(pybind11::handle object, const char* name);
+
+    const TensorView& view() const { return view_; }
+
+  private:
+    bool from_exchange_api(const char* name);
+    bool from_dlpack(const char* name);
+    bool from_buffer(const char* name);
+
+    pybind11::handle object_;
+    pybind11::object owner_;  // capsule or Py_buffer holder, where one is needed
+    TensorView view_;
+};
+
+// None stands for an absent argument.
+class OptionalArray {
+  public:
+    OptionalArray(pybind11::handle object, const char* name) {
+        if (!object.is_none()) array_.emplace(object, name);
+    }
+    const TensorView* view() const { return array_ ? &array_->view() : nullptr; }
+
+  private:
+    std::optional<Array> array_;
+};
+
+}  // namespace qcore::bindings

@@ -1,0 +1,10 @@
+// One register function per kernel family.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace qcore::bindings {
+
+void register_stencil(pybind11::module_& m);
+
+}  // namespace qcore::bindings
