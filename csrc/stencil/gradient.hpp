@@ -1,0 +1,223 @@
+// Inner loops of the backward step: the gate d = g * act'(z), the tap gradients, and the folding of a boundary's adjoint.
+#pragma once
+
+#include "stencil/step.hpp"
+
+namespace qcore::QC_ISA {
+namespace {
+
+// The gate d = g * act'(z), as a function of g and of the state after the step, from which act' can be told; for silu, whose
+// output doesn't tell, of z itself.
+template <class T, Activation A>
+inline typename Simd<T>::V gate(typename Simd<T>::V g, typename Simd<T>::V u, T slope) {
+    using V = typename Simd<T>::V;
+    if constexpr (A == Activation::relu) return u <= V{} ? V{} : g;
+    else if constexpr (A == Activation::leaky_relu) return u <= V{} ? g * slope : g;
+    else if constexpr (A == Activation::tanh) return g * (T(1) - u * u);
+    else if constexpr (A == Activation::silu) {
+        const V s = VectorMath<T>::sigmoid(u);
+        return g * (s * (T(1) + u * (T(1) - s)));
+    } else return g;
+}
+
+template <class T>
+struct GateArgs {
+    const T* g;                      // gradient after the step
+    T* d;                            // gated gradient, written; may be g
+    const std::ptrdiff_t* row;       // offsets of the rows in both
+    const T* told_by;                // what act' is told from
+    const std::ptrdiff_t* told_row;  // offsets of its rows
+    std::int64_t rows, width;
+    T slope;
+    T* bias_lanes;  // [vector width] running sum of d
+
+    // Tap gradients: lanes[tap][vector width] += d(y, x) u(what the tap reads), over columns [begin, end).
+    const T* u;
+    const std::ptrdiff_t* source;
+    std::int64_t begin, end;
+    T* lanes;
+    const TapList* list;
+};
+
+// f(x, Whole or Part, whether the columns count, where to store) for columns [0, begin), [begin, end) and [end, width) of a row.
+// `begin` is a whole number of vectors. Where `end` isn't, what follows it is written again: the store has to spare it.
+template <class T, class F>
+inline void each_vector_of_tile(std::int64_t begin, std::int64_t end, std::int64_t width, F&& f) {
+    using V = typename Simd<T>::V;
+    const auto whole = [](const auto&, T* p, V v) { Simd<T>::store(p, v); };
+    const auto sparing = [](const auto& kind, T* p, V v) { kind.store(p, v); };
+    if (begin > 0) each_vector<T, 0>(0, begin, [&](std::int64_t x, auto kind) { f(x, kind, std::false_type{}, whole); });
+    if (end == width) {
+        each_vector<T, 0>(begin, end, [&](std::int64_t x, auto kind) { f(x, kind, std::true_type{}, whole); });
+    } else {
+        each_vector<T, 0>(begin, end, [&](std::int64_t x, auto kind) { f(x, kind, std::true_type{}, sparing); });
+        each_vector<T, 0>(end, width, [&](std::int64_t x, auto kind) { f(x, kind, std::false_type{}, whole); });
+    }
+}
+
+template <class T, Activation A>
+QC_KERNEL void gate_rows(const GateArgs<T>& a) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    V sum = S::load(a.bias_lanes);
+    for (std::int64_t y = 0; y < a.rows; ++y) {
+        const T *g = a.g + a.row[y], *u = a.told_by + a.told_row[y];
+        T* q = a.d + a.row[y];
+        each_vector_of_tile<T>(a.begin, a.end, a.width, [&](std::int64_t x, auto kind, auto counts, auto store) {
+            const V d = kind.keep(gate<T, A>(S::load(g + x), S::load(u + x), a.slope));
+            store(kind, q + x, d);
+            if (counts) sum += d;
+        });
+    }
+    S::store(a.bias_lanes, sum);
+}
+
+// Gate and all nine tap gradients of a 3x3 kernel in one pass.
+template <class T, Activation A, int Vectors, int Pitch>
+QC_KERNEL void gate_box3x3(const GateArgs<T>& a) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    V sum[9], bias = S::load(a.bias_lanes);
+    for (int k = 0; k < 9; ++k) sum[k] = S::load(a.lanes + k * S::width);
+    each_row_block<4>(a.rows, [&](std::int64_t y, auto block) {
+        constexpr int n = block;
+        const Rows<const T, Pitch, n + 2> p(a.u, a.source + y);
+        const Rows<const T, Pitch, n> g(a.g, a.row + y), u(a.told_by, a.told_row + y);
+        const Rows<T, Pitch, n> q(a.d, a.row + y);
+        auto column = [&](std::int64_t x, auto kind, auto counts, auto store) {
+            V d[n];
+            for (int i = 0; i < n; ++i) {
+                d[i] = kind.keep(gate<T, A>(S::load(g[i] + x), S::load(u[i] + x), a.slope));
+                store(kind, q[i] + x, d[i]);
+            }
+            if constexpr (!counts) return;
+            for (int i = 0; i < n; ++i) bias += d[i];
+            for (int j = 0; j < n + 2; ++j) {
+                const V left = S::load(p[j] + x - 1), centre = S::load(p[j] + x), right = S::load(p[j] + x + 1);
+                for (int ky = 0; ky < 3; ++ky) {
+                    const int i = j - ky;
+                    if (i < 0 || i >= n) continue;
+                    sum[3 * ky] = kind.fma(d[i], left, sum[3 * ky]);
+                    sum[3 * ky + 1] = kind.fma(d[i], centre, sum[3 * ky + 1]);
+                    sum[3 * ky + 2] = kind.fma(d[i], right, sum[3 * ky + 2]);
+                }
+            }
+        };
+        if constexpr (Vectors > 0)
+            each_vector<T, Vectors>(0, a.width, [&](std::int64_t x, auto kind) {
+                column(x, kind, std::true_type{}, [](const auto&, T* to, V v) { S::store(to, v); });
+            });
+        else each_vector_of_tile<T>(a.begin, a.end, a.width, column);
+    });
+    for (int k = 0; k < 9; ++k) S::store(a.lanes + k * S::width, sum[k]);
+    S::store(a.bias_lanes, bias);
+}
+
+template <class T>
+QC_KERNEL void list_gradient(const GateArgs<T>& a) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    constexpr int taps_at_once = 4;
+    for (std::int64_t y = 0; y < a.rows; ++y) {
+        const T* q = a.d + a.row[y];
+        auto run = [&](std::int64_t first, auto count) {
+            constexpr int n = count;
+            const T* p[n];
+            V even[n], odd[n];  // two sums a tap, to hide the latency of the fma
+            for (int i = 0; i < n; ++i) {
+                p[i] = a.u + a.source[y + a.list->relative[first + i]] + a.list->dx[first + i];
+                even[i] = S::load(a.lanes + (first + i) * S::width);
+                odd[i] = V{};
+            }
+            std::int64_t x = a.begin;
+            for (; x + 2 * S::width < a.end; x += 2 * S::width) {
+                const V d0 = S::load(q + x), d1 = S::load(q + x + S::width);
+                for (int i = 0; i < n; ++i) {
+                    even[i] = S::fma(d0, S::load(p[i] + x), even[i]);
+                    odd[i] = S::fma(d1, S::load(p[i] + x + S::width), odd[i]);
+                }
+            }
+            each_vector<T, 0>(x, a.end, [&](std::int64_t rest, auto kind) {
+                const V d = S::load(q + rest);
+                for (int i = 0; i < n; ++i) even[i] = kind.fma(d, S::load(p[i] + rest), even[i]);
+            });
+            for (int i = 0; i < n; ++i) S::store(a.lanes + (first + i) * S::width, even[i] + odd[i]);
+        };
+        std::int64_t i = 0;
+        for (; i + taps_at_once <= a.list->n; i += taps_at_once) run(i, std::integral_constant<int, taps_at_once>{});
+        for (; i < a.list->n; ++i) run(i, std::integral_constant<int, 1>{});
+    }
+}
+
+// f(activation, as a constant).
+template <class F>
+inline void with_activation(Activation activation, F&& f) {
+    switch (activation) {
+        case Activation::none: return f(std::integral_constant<Activation, Activation::none>{});
+        case Activation::relu: return f(std::integral_constant<Activation, Activation::relu>{});
+        case Activation::leaky_relu: return f(std::integral_constant<Activation, Activation::leaky_relu>{});
+        case Activation::tanh: return f(std::integral_constant<Activation, Activation::tanh>{});
+        case Activation::silu: return f(std::integral_constant<Activation, Activation::silu>{});
+    }
+}
+
+template <class T>
+void gate_only(Activation activation, const GateArgs<T>& args) {
+    with_activation(activation, [&](auto a) { gate_rows<T, a>(args); });
+}
+
+template <class T, Activation A>
+void gate_box_rows(const GateArgs<T>& args) {
+    with_shape<T>(args.width, args.source, args.rows, [&](auto vectors, auto pitch, std::int64_t first, std::int64_t count) {
+        GateArgs<T> part = args;
+        part.source += first;
+        part.row += first;
+        part.told_row += first;
+        part.rows = count;
+        gate_box3x3<T, A, vectors, pitch>(part);
+    });
+}
+
+// The gate, unless it was done, and the tap gradients. A 3x3 kernel's go with the common activations in one pass; with the
+// others the gate goes first and d stands in for g.
+template <class T>
+void gate_with_gradient(Shape shape, Activation activation, GateArgs<T> args, bool gate) {
+    if (shape == Shape::list) {
+        if (gate) gate_only(activation, args);
+        return list_gradient(args);
+    }
+    if (activation == Activation::relu) return gate_box_rows<T, Activation::relu>(args);
+    T already_counted[Simd<T>::width] = {};
+    if (activation != Activation::none) {
+        gate_only(activation, args);
+        args.g = args.d;
+        args.bias_lanes = already_counted;
+    }
+    gate_box_rows<T, Activation::none>(args);
+}
+
+// Adds `count` sums of lanes to doubles and clears them.
+template <class T>
+void flush_lanes(T* lanes, double* total, std::int64_t count) {
+    using S = Simd<T>;
+    for (std::int64_t i = 0; i < count; ++i) {
+        total[i] += S::sum(S::load(lanes + i * S::width));
+        S::store(lanes + i * S::width, S::zero());
+    }
+}
+
+// Copies a boundary's image of each row into its halos. A zero boundary's halos are zero from the start and stay so.
+template <class T>
+void fill_halo(stencil::Boundary boundary, T* plane, const std::ptrdiff_t* row, std::int64_t rows, std::int64_t width, std::int64_t halo) {
+    for (std::int64_t i = 1; i <= halo; ++i) {
+        const std::int64_t left = stencil::source_index(-i, width, boundary), right = stencil::source_index(width - 1 + i, width, boundary);
+        for (std::int64_t y = 0; y < rows; ++y) {
+            T* const p = plane + row[y];
+            p[-i] = p[left];
+            p[width - 1 + i] = p[right];
+        }
+    }
+}
+
+}  // namespace
+}  // namespace qcore::QC_ISA
