@@ -1,0 +1,43 @@
+"""Compiled CPU kernels. Arrays are anything with DLPack or the buffer protocol; see csrc/<family>/*.hpp for shapes."""
+
+from typing import Any
+
+def build_info() -> dict[str, str]: ...
+def isa() -> str: ...
+def isa_available() -> list[str]: ...
+def num_threads() -> int: ...
+def measure_fma_rate(dtype: str, seconds: float, threads: int) -> float: ...
+def measure_triad(megabytes: float, seconds: float, threads: int) -> float: ...
+def stencil_residual_chain(
+    x: Any,
+    taps: Any,
+    bias: Any | None,
+    y: Any,
+    states: Any | None,
+    checkpoints: Any | None,
+    skip: float,
+    activation: int,
+    slope: float,
+    boundary: int,
+    states_every: int,
+    checkpoint_every: int,
+    backend: int,
+) -> None: ...
+def stencil_residual_chain_backward(
+    grad_y: Any,
+    grad_states: Any | None,
+    x: Any,
+    checkpoints: Any | None,
+    taps: Any,
+    bias: Any | None,
+    grad_x: Any,
+    grad_taps: Any,
+    grad_bias: Any | None,
+    skip: float,
+    activation: int,
+    slope: float,
+    boundary: int,
+    states_every: int,
+    checkpoint_every: int,
+    backend: int,
+) -> None: ...
