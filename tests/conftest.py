@@ -1,0 +1,32 @@
+"""Fixtures for every suite: seeded random numbers, the thread count put back, Hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# On a shared runner a slow example says nothing, and a failure has to come back on the next run.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    """Seed torch and NumPy before every test, so that a test gives the same numbers alone and in a full run."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002: for libraries that still draw from the global generator
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def _threads_restored() -> Iterator[None]:
+    """Put torch's thread count back after every test."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
