@@ -26,11 +26,16 @@ class Resident {
         T* b = a + layout_.size;
         clear_pads(layout_, a);
         clear_pads(layout_, b);
+        const std::int64_t plane_bytes = layout_.rows() * layout_.width * static_cast<std::int64_t>(sizeof(T));
+        const std::int64_t fetch = (plane_bytes / (steps > 0 ? steps : 1) + 63) / 64 * 64;
         each_plane([&](PlaneIndex index) {
             T *u = a, *v = b;
             read_plane(plan_.x, index, layout_, u, rows());
             stepper_.fill_halos(u, rows());
+            const char* ahead = plane_of_x(next(index));  // fetched bit by bit while this plane is at work
             for (std::int64_t t = 1; t <= steps; ++t) {
+                if (ahead)
+                    for (const char* end = ahead + fetch; ahead < end; ahead += 64) __builtin_prefetch(ahead);
                 stepper_.step(u, v, t - 1, channel_, rows());
                 T* swap = u;
                 u = v;
@@ -80,6 +85,20 @@ class Resident {
   private:
     RowRange rows() const { return {0, layout_.rows()}; }
     static PlaneIndex at_step(PlaneIndex index, std::int64_t step) { return {step, index.batch, index.channel, index.component}; }
+
+    PlaneIndex next(PlaneIndex index) const {
+        index.component = (index.component + 1) % plan_.split;
+        if (index.component == 0) ++index.batch;
+        return index;
+    }
+
+    // Start of x's plane `index`, if it is one piece of memory in the compute type; else null.
+    const char* plane_of_x(PlaneIndex index) const {
+        const RealField& x = plan_.x;
+        const bool plain = x.x_stride == 1 && x.y_stride == layout_.width && layout_.depth == 1 && x.dtype == compute_type;
+        return plain && index.batch < problem_.batch ? reinterpret_cast<const char*>(static_cast<const T*>(x.data) + index.offset(x)) : nullptr;
+    }
+    static constexpr DType compute_type = sizeof(T) == 4 ? DType::f32 : DType::f64;
 
     template <class F>
     void each_plane(F&& f) const {

@@ -186,7 +186,7 @@ QC_KERNEL void list_step(const StepArgs<T>& a) {
 // vectors a row, two or three vectors apart (images 17 to 32 points wide, with AVX-512 and float), where no loop nor table of
 // rows is needed; or 0, 0 for any other. The edge rows, whose neighbours may lie elsewhere, go first where they have to.
 template <class T, class F>
-inline void with_shape(std::int64_t width, const std::ptrdiff_t* source, std::int64_t rows, F&& f) {
+__attribute__((always_inline)) inline void with_shape(std::int64_t width, const std::ptrdiff_t* source, std::int64_t rows, F&& f) {
     constexpr int w = Simd<T>::width;
     using Zero = std::integral_constant<int, 0>;
     using Two = std::integral_constant<int, 2>;
@@ -209,11 +209,14 @@ template <class T, Inline A>
 void step_rows(Shape shape, const StepArgs<T>& args) {
     if (shape == Shape::list) return list_step<T, A>(args);
     with_shape<T>(args.width, args.source, args.rows, [&](auto vectors, auto pitch, std::int64_t first, std::int64_t count) {
+        constexpr auto star = star5_step<T, A, vectors, pitch>, box = box3x3_step<T, A, vectors, pitch>;
+        const auto kernel = shape == Shape::star5 ? star : box;
+        if (count == args.rows) return kernel(args);
         StepArgs<T> part = args;
         part.source += first;
         part.row += first;
         part.rows = count;
-        shape == Shape::star5 ? star5_step<T, A, vectors, pitch>(part) : box3x3_step<T, A, vectors, pitch>(part);
+        kernel(part);
     });
 }
 

@@ -234,18 +234,27 @@ def pde_taps(
     Source: eq. 21-25, 39 and 40 of the residual-network paper, in correlation order.
     """
     diffusion, drift, growth = _step(alpha, beta, sigma, rho, gamma, advection, dt, dx)
-    ahead = [(a + b) / 2 for a, b in zip(diffusion, drift, strict=True)]
-    behind = [(a - b) / 2 for a, b in zip(diffusion, drift, strict=True)]
-    centre = growth - sum(diffusion)
-    if len(diffusion) == 1:
-        return torch.stack((behind[0], centre, ahead[0]), -1)
-    corner = torch.zeros_like(centre)
-    rows = (
-        torch.stack((corner, behind[1], corner), -1),
-        torch.stack((behind[0], centre, ahead[0]), -1),
-        torch.stack((corner, ahead[1], corner), -1),
-    )
-    return torch.stack(rows, -2)
+    # One small product, because a chain builds its taps anew for every batch.
+    terms = torch.stack((*diffusion, *drift, growth), -1)
+    weights = terms.new_tensor(_TERMS_TO_TAPS[len(diffusion)])
+    return (terms @ weights).unflatten(-1, (3,) * len(diffusion))
+
+
+# Rows: diffusion per axis, drift per axis (x first), growth. Columns: the taps of a 3 or 3x3 kernel in memory order.
+_TERMS_TO_TAPS = {
+    1: (
+        (0.5, -1.0, 0.5),
+        (-0.5, 0.0, 0.5),
+        (0.0, 1.0, 0.0),
+    ),
+    2: (
+        (0.0, 0.0, 0.0, 0.5, -1.0, 0.5, 0.0, 0.0, 0.0),
+        (0.0, 0.5, 0.0, 0.0, -1.0, 0.0, 0.0, 0.5, 0.0),
+        (0.0, 0.0, 0.0, -0.5, 0.0, 0.5, 0.0, 0.0, 0.0),
+        (0.0, -0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0),
+        (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0),
+    ),
+}
 
 
 def symbol(taps: Tensor, p: Tensor, skip: complex | Tensor = 1.0) -> Tensor:
