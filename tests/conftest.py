@@ -18,9 +18,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(autouse=True)
 def seed() -> int:
-    """Seed torch and NumPy before every test, so that a test gives the same numbers alone and in a full run."""
+    """Seed torch and NumPy: a test gives the same numbers alone and in a full run."""
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002: for libraries that still draw from the global generator
+    np.random.seed(0)  # noqa: NPY002  (for libraries that still draw from the global generator)
     return 0
 
 

@@ -1,7 +1,8 @@
 """qcore: compiled, differentiable kernels for stencil chains, path sums and Schroedinger steps, as torch ops.
 
-A residual layer is a time step of a PDE, a stack of layers is a sum over paths, and both are Schroedinger dynamics in
-imaginary time. `qcore.stencil` holds fused residual stencil chains, `qcore.nn` the networks built on them.
+A residual layer is a time step of a PDE, a stack of layers is a sum over paths, and both are Schroedinger
+dynamics in imaginary time. `qcore.stencil` holds fused residual stencil chains, `qcore.nn` the networks built
+on them.
 """
 
 import torch  # first, so that the one OpenMP runtime of the process is torch's
@@ -9,8 +10,8 @@ import torch  # first, so that the one OpenMP runtime of the process is torch's
 TORCH_FLOOR = (2, 10)
 if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < TORCH_FLOOR:
     raise ImportError(
-        f"qcore needs torch >= {TORCH_FLOOR[0]}.{TORCH_FLOOR[1]} (the first with the tensor exchange API that the kernels "
-        f"read tensors by), found torch {torch.__version__}"
+        f"qcore needs torch >= {TORCH_FLOOR[0]}.{TORCH_FLOOR[1]} (the first with the tensor exchange API that "
+        f"the kernels read tensors by), found torch {torch.__version__}"
     )
 
 from . import _core, nn, stencil  # noqa: E402

@@ -1,4 +1,4 @@
-"""Compiled CPU kernels. Arrays are anything with DLPack or the buffer protocol; see csrc/<family>/*.hpp for shapes."""
+"""Compiled CPU kernels. Arrays are anything with DLPack or the buffer protocol; csrc/<family>/*.hpp has shapes."""
 
 from typing import Any
 

@@ -237,10 +237,10 @@ def pde_taps(
     # One small product, because a chain builds its taps anew for every batch.
     terms = torch.stack((*diffusion, *drift, growth), -1)
     weights = terms.new_tensor(_TERMS_TO_TAPS[len(diffusion)])
-    return (terms @ weights).unflatten(-1, (3,) * len(diffusion))
+    return (terms @ weights).reshape(*growth.shape, *(3 for _ in diffusion))
 
 
-# Rows: diffusion per axis, drift per axis (x first), growth. Columns: the taps of a 3 or 3x3 kernel in memory order.
+# Rows: diffusion per axis, drift per axis (x first), growth. Columns: the taps of a 3 or 3x3 kernel.
 _TERMS_TO_TAPS = {
     1: (
         (0.5, -1.0, 0.5),

@@ -20,7 +20,14 @@ def import_core(isa: str | None, code: str = "print(_core.isa())") -> subprocess
     if isa is not None:
         environment["QCORE_ISA"] = isa
     program = "import torch\nfrom qcore import _core\n" + code
-    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_available_levels_come_in_order() -> None:
@@ -39,7 +46,9 @@ def test_available_levels_match_the_processor() -> None:
         flags = set(next(line for line in file if line.startswith("flags")).split())
     avx512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
     assert ("x86-64-v3" in _core.isa_available()) == ({"avx2", "fma", "bmi1", "bmi2", "f16c"} <= flags)
-    assert ("x86-64-v4" in _core.isa_available()) == ({"avx2", "fma", "bmi1", "bmi2", "f16c"} | avx512 <= flags)
+    assert ("x86-64-v4" in _core.isa_available()) == (
+        {"avx2", "fma", "bmi1", "bmi2", "f16c"} | avx512 <= flags
+    )
 
 
 def test_default_is_the_best() -> None:
@@ -77,12 +86,16 @@ else:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    expected = f"QCORE_ISA: expected one of {', '.join(_core.isa_available())} on this processor, got '{wrong}'"
+    expected = (
+        f"QCORE_ISA: expected one of {', '.join(_core.isa_available())} on this processor, got '{wrong}'"
+    )
     assert expected in done.stdout
 
 
 def test_changing_the_environment_later_changes_nothing() -> None:
-    code = "import os\nbefore = _core.isa()\nos.environ['QCORE_ISA'] = 'nonsense'\nprint(before == _core.isa())"
+    code = (
+        "import os\nbefore = _core.isa()\nos.environ['QCORE_ISA'] = 'nonsense'\nprint(before == _core.isa())"
+    )
     assert import_core(None, code).stdout.split() == ["True"]
 
 

@@ -19,7 +19,7 @@ from qcore import _core
 
 IMAGES, PLANE = (64, 2, 28, 28), (1, 1, 400, 500)
 
-# Shared by the tests here and the processes they start. NumPy only: torch's own operations may hang in a forked child.
+# For the tests here and the processes they start. In NumPy: torch's operations may hang in a forked child.
 HELPERS = """
 import os, sys, torch
 import numpy as np
@@ -28,7 +28,8 @@ from qcore import _core
 def call(x, taps):
     y, grad_x, grad_taps = (np.full_like(a, np.nan) for a in (x, x, taps))
     _core.stencil_residual_chain(x, taps, None, y, None, None, 1.0, 1, 0.01, 0, 0, 0, 0)
-    _core.stencil_residual_chain_backward(y, None, x, None, taps, None, grad_x, grad_taps, None, 1.0, 1, 0.01, 0, 0, 0, 0)
+    outputs = grad_x, grad_taps, None
+    _core.stencil_residual_chain_backward(y, None, x, None, taps, None, *outputs, 1.0, 1, 0.01, 0, 0, 0, 0)
     return y, grad_x, grad_taps
 
 def same(a, b):
@@ -62,7 +63,7 @@ def in_process(code: str, timeout: float = 120.0, **environment: str) -> str:
     return done.stdout
 
 
-# --- Python threads ----------------------------------------------------------------------------------------------------------
+# --- Python threads -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -109,7 +110,7 @@ def test_gil_is_released() -> None:
         thread.join(60)
     finally:
         sys.setswitchinterval(interval)
-    # With the GIL held, at most the tick that begins before the call and the one that ends after it get through.
+    # With the GIL held, only the ticks just before and after the call would get through.
     assert ticks > 10
 
 
@@ -130,7 +131,7 @@ def test_errors_in_one_thread_do_not_reach_another() -> None:
     expected = call(x, taps)
 
     def wrong(_: int) -> bool:
-        with pytest.raises(ValueError, match="^taps: "):
+        with pytest.raises(ValueError, match=r"^taps: "):
             call(x, taps[:, :1, :2])
         return True
 
@@ -140,7 +141,7 @@ def test_errors_in_one_thread_do_not_reach_another() -> None:
         assert all(same(r.result(), expected) for r in right)
 
 
-# --- OpenMP ------------------------------------------------------------------------------------------------------------------
+# --- OpenMP ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
@@ -150,7 +151,10 @@ def test_number_of_threads_is_torchs(threads: int) -> None:
 
 
 def test_environment_sets_the_threads() -> None:
-    assert in_process("print(_core.num_threads(), torch.get_num_threads())", OMP_NUM_THREADS="1").split() == ["1", "1"]
+    assert in_process("print(_core.num_threads(), torch.get_num_threads())", OMP_NUM_THREADS="1").split() == [
+        "1",
+        "1",
+    ]
 
 
 def test_called_from_a_backward_of_autograd() -> None:
@@ -203,7 +207,7 @@ print(sorted(seen), all(same(r, expected) for r in results), _core.num_threads()
     assert out.split() == ["[1,", "1]", "True", "2"]
 
 
-# --- fork ----------------------------------------------------------------------------------------------------------------------
+# --- fork -----------------------------------------------------------------------------------------
 
 fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -211,7 +215,7 @@ fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this syste
 @fork
 @pytest.mark.parametrize("shape", [IMAGES, PLANE], ids=["images", "plane"])
 def test_forked_child_does_not_hang(shape: tuple[int, ...]) -> None:
-    """After a parallel region libgomp's threads exist in the parent only; the child must run serially, to the same bits."""
+    """After a parallel region libgomp's threads exist in the parent only: the child must run serially."""
     out = in_process(
         f"""
 torch.set_num_threads(4)
@@ -293,10 +297,13 @@ class Evolved(torch.utils.data.Dataset):
 if __name__ == "__main__":
     torch.set_num_threads(2)
     expected = [call(*data((2, 2, 28, 28), i))[0] for i in range(12)]
-    loader = torch.utils.data.DataLoader(Evolved(), batch_size=3, num_workers=2, multiprocessing_context={method!r})
+    options = dict(batch_size=3, num_workers=2, multiprocessing_context={method!r})
+    loader = torch.utils.data.DataLoader(Evolved(), **options)
     print(same(torch.cat(list(loader)).numpy(), expected))
 """
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=180, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True"]

@@ -40,7 +40,7 @@ WIDTHS = (1, 2, 3, 5, 15, 16, 17, 28, 31, 32, 33, 64, 100)  # around the vector 
 BACKENDS = pytest.mark.parametrize("backend", [AUTO, REFERENCE], ids=["auto", "reference"])
 
 
-# --- data ------------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def radius_that_fits(kernel: tuple[int, ...], space: tuple[int, ...], boundary: str) -> tuple[int, ...]:
@@ -56,11 +56,13 @@ def star_mask(kernel: tuple[int, ...]) -> Tensor:
     return sum((o != 0).int() for o in offsets) <= 1
 
 
-def make_taps(steps: int, channels: int, kernel: tuple[int, ...], *, star: bool = False, skip: float = 1.0) -> Tensor:
+def make_taps(
+    steps: int, channels: int, kernel: tuple[int, ...], *, star: bool = False, skip: float = 1.0
+) -> Tensor:
     """Random float64 taps (steps, channels, *kernel) whose merged l1 norm is 1.
 
-    The neighbours' share shrinks with the number of steps: a signal must neither grow (the error bound would grow faster)
-    nor be smoothed or die out (there would be nothing left to compare).
+    The neighbours' share shrinks with the number of steps: a signal must neither grow (the error bound would
+    grow faster) nor be smoothed or die out (there would be nothing left to compare).
     """
     neighbours = 0.2 + torch.rand(steps, channels, *kernel, dtype=torch.float64)
     neighbours = torch.where(torch.rand_like(neighbours) < 0.3, -neighbours, neighbours)
@@ -77,7 +79,7 @@ def make_taps(steps: int, channels: int, kernel: tuple[int, ...], *, star: bool 
 
 @single_threaded
 def biases_at_the_gates(x: Tensor, taps: Tensor, columns: int, options: dict[str, object]) -> Tensor:
-    """Biases (T, columns) that close about three gates of ten in every step, so that every step has both kinds."""
+    """Biases (T, columns) that close about three gates of ten in every step."""
     chain = Chain(x[:1], taps, **options)
     merged, u, found = merged_taps(chain, taps), x[:1], []
     for t in range(chain.steps):
@@ -106,7 +108,9 @@ def make_chain(
     kernel = (kernel,) * len(space) if isinstance(kernel, int) else kernel
     boundary = str(options.get("boundary", "zero"))
     kernel = radius_that_fits(kernel, space, boundary)
-    taps = make_taps(steps, 1 if shared else shape[1], kernel, star=star, skip=float(options.get("skip", 1.0)))
+    taps = make_taps(
+        steps, 1 if shared else shape[1], kernel, star=star, skip=float(options.get("skip", 1.0))
+    )
     shift = None
     if bias is not None:  # up and down in turn
         shift = torch.rand(steps, 1 if bias == "shared" else shape[1], dtype=torch.float64) + 0.2
@@ -140,7 +144,11 @@ def strided(x: Tensor) -> dict[str, Tensor]:
     """x, or a part of it, in memory of every kind."""
     wide = torch.zeros(*x.shape[:-1], 2 * x.shape[-1], dtype=x.dtype)
     wide[..., ::2] = x
-    padded = functional.pad(x, (3, 2)) if not x.is_complex() else torch.complex(*(functional.pad(p, (3, 2)) for p in (x.real, x.imag)))
+    padded = (
+        functional.pad(x, (3, 2))
+        if not x.is_complex()
+        else torch.complex(*(functional.pad(p, (3, 2)) for p in (x.real, x.imag)))
+    )
     return {
         "every second": wide[..., ::2],
         "sliced": padded[..., 3:-2],
@@ -153,7 +161,9 @@ def strided(x: Tensor) -> dict[str, Tensor]:
         "row expanded": x[..., :1, :].expand(x.shape),
         "column expanded": x[..., :1].expand(x.shape),
         "one value": x.flatten()[:1].view([1] * x.ndim).expand(x.shape),
-        "odd strides": torch.as_strided(torch.cat([x.flatten()] * 3), x.shape, [max(1, s - 1) for s in x.stride()]),
+        "odd strides": torch.as_strided(
+            torch.cat([x.flatten()] * 3), x.shape, [max(1, s - 1) for s in x.stride()]
+        ),
         "windows that overlap": torch.as_strided(x, x.shape, (1,) * x.ndim),
     }
 
@@ -181,7 +191,7 @@ def random_chain(draw: random.Random) -> Chain:
     return chain.but(x=draw.choice([chain.x, *strided(chain.x).values()]))
 
 
-# --- calls -----------------------------------------------------------------------------------------------------------------
+# --- calls ----------------------------------------------------------------------------------------
 
 
 def poisoned(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -208,12 +218,18 @@ def run(chain: Chain, backend: int = AUTO) -> Forward:
     states = poisoned(chain.n_states, *shape, dtype=chain.x.dtype) if chain.states_every else None
     compute = compute_dtype(chain.x.dtype)
     checkpoints = poisoned(chain.n_checkpoints, *shape, dtype=compute) if chain.checkpoint_every else None
-    _core.stencil_residual_chain(chain.x, chain.taps, chain.bias, y, states, checkpoints, *options_of(chain, backend))
+    _core.stencil_residual_chain(
+        chain.x, chain.taps, chain.bias, y, states, checkpoints, *options_of(chain, backend)
+    )
     return Forward(y, states, checkpoints)
 
 
 def run_backward(
-    chain: Chain, grad_y: Tensor, grad_states: Tensor | None = None, backend: int = AUTO, checkpoints: Tensor | None = None
+    chain: Chain,
+    grad_y: Tensor,
+    grad_states: Tensor | None = None,
+    backend: int = AUTO,
+    checkpoints: Tensor | None = None,
 ) -> Gradients:
     """The kernel's gradients; runs the forward for checkpoints where the chain asks for them."""
     if chain.checkpoint_every and checkpoints is None:
@@ -242,7 +258,7 @@ def own_trajectory(chain: Chain, backend: int = AUTO) -> list[Tensor]:
     return [wide(chain.x), *wide(every)]
 
 
-# --- comparisons -------------------------------------------------------------------------------------------------------------
+# --- comparisons ----------------------------------------------------------------------------------
 
 
 def where(mask: Tensor) -> str:
@@ -257,12 +273,15 @@ def where(mask: Tensor) -> str:
 
 def assert_within(actual: Tensor, expected: Tensor, bound: Tensor, what: str = "result") -> None:
     """|actual - expected| <= bound everywhere; NaN must stand where NaN is expected, inf where inf is."""
-    assert actual.shape == expected.shape, f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    assert actual.shape == expected.shape, (
+        f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    )
     actual, expected = wide(actual), wide(expected)
     wrong = torch.isnan(actual) != torch.isnan(expected)
     assert not wrong.any(), f"{what}: NaN in the wrong places: {where(wrong)}"
-    error = torch.where((actual == expected) | torch.isnan(expected), 0.0, (actual - expected).abs())
-    wrong = ~((error <= bound) | torch.isnan(expected))
+    exact = (actual == expected) | torch.isnan(expected)
+    error = torch.where(exact, 0.0, (actual - expected).abs())
+    wrong = ~((error <= bound) | exact)
     if wrong.any():
         excess = torch.where(wrong, error / bound.clamp_min(1e-300), 0.0)
         worst = np.unravel_index(int(excess.argmax()), tuple(excess.shape) or (1,))
@@ -292,7 +311,9 @@ def assert_bitwise(actual: Tensor | None, expected: Tensor | None, what: str = "
         raise AssertionError(f"{what}: bits differ in {where(wrong)}, by up to {error:.3g}")
 
 
-def assert_all_bitwise(actual: tuple[Tensor | None, ...], expected: tuple[Tensor | None, ...], what: str = "") -> None:
+def assert_all_bitwise(
+    actual: tuple[Tensor | None, ...], expected: tuple[Tensor | None, ...], what: str = ""
+) -> None:
     """Field by field, for two `Forward` or two `Gradients`."""
     for name, a, e in zip(type(expected)._fields, actual, expected, strict=True):  # type: ignore[attr-defined]
         assert_bitwise(a, e, f"{what} {name}")
@@ -315,14 +336,17 @@ def compare_forward(chain: Chain, result: Forward, expected: list[Tensor], bound
             assert_within(result.states[i], u, storage_bound(u, b, dtype), f"states[{i}]")
     if result.checkpoints is not None:
         for i, (u, b) in enumerate(
-            zip(*(stored_states(s, chain.checkpoint_every, chain.steps - 1) for s in (expected, bounds)), strict=True)
+            zip(
+                *(stored_states(s, chain.checkpoint_every, chain.steps - 1) for s in (expected, bounds)),
+                strict=True,
+            )
         ):
             assert_within(result.checkpoints[i], u, b, f"checkpoints[{i}]")
     assert_within(result.y, expected[-1], storage_bound(expected[-1], bounds[-1], dtype), "y")
 
 
 def check_backward(chain: Chain, backend: int = AUTO) -> Gradients:
-    """Run a chain backwards and compare every gradient with the oracle's, along the kernel's own trajectory."""
+    """Run a chain backwards and compare every gradient with the oracle's along the kernel's trajectory."""
     grad_y, grad_states = cotangents(chain)
     result = run_backward(chain, grad_y, grad_states, backend)
     expected, bounds = gradients(chain, grad_y, grad_states, own_trajectory(chain, backend))

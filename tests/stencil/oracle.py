@@ -1,21 +1,24 @@
 """Stencil chains in plain float64 torch, and how far a kernel may be from them.
 
-The reference shares nothing with the kernels: the grid is extended by explicit index maps (`source_map`), a step is a sum of
-shifted windows, gradients come from torch's autograd.
+The reference shares nothing with the kernels: the grid is extended by explicit index maps (`source_map`), a
+step is a sum of shifted windows, gradients come from torch's autograd.
 
-Tolerances are a contract, not constants. With u the unit roundoff of the compute type, A_t the merged taps of a step
-(skip added to the centre), n the operations behind one output value and L the Lipschitz constant of the activation, the
-error of a state obeys, point by point (running error analysis, Higham, Accuracy and Stability of Numerical Algorithms, 3.3)
+Tolerances are a contract, not constants. With u the unit roundoff of the compute type, A_t the merged taps of
+a step (skip added to the centre), n the operations behind one output value and L the Lipschitz constant of
+the activation, the error of a state obeys, point by point (running error analysis, Higham, Accuracy and
+Stability of Numerical Algorithms, 3.3)
 
-    E_{t+1} = L (|A_t| E_t + n u (|A_t| |u_t| + |b_t|)) + s u |u_{t+1}|        s: units in the last place of tanh and silu
+    E_{t+1} = L (|A_t| E_t + n u (|A_t| |u_t| + |b_t|)) + s u |u_{t+1}|
 
-which grows as T n u max|u| when the taps' l1 norm is 1, as `make_chain` arranges. Backwards, d_t = g_{t+1} act'(z_t):
+with s roundoffs for tanh and silu. It grows as T n u max|u| when the taps' l1 norm is 1, as `make_chain`
+arranges. Backwards, with d_t = g_{t+1} act'(z_t),
 
-    E(d_t) = |act'| E(g_{t+1}) + |g_{t+1}| E(act') + u |d_t|,     E(g_t) = |A_t|^T E(d_t) + n u |A_t|^T |d_t|
+    E(d_t) = |act'| E(g_{t+1}) + |g_{t+1}| E(act') + u |d_t|
+    E(g_t) = |A_t|^T E(d_t) + n u |A_t|^T |d_t|
     E(dL/dtap) = sum (E(d_t) + SUM_DEPTH u |d_t|) |u_t|
 
-A gradient is compared along the trajectory that the kernel itself ran through (its states after every step), since a
-rounding error may open or close the gate of a ReLU that sits at zero.
+A gradient is compared along the trajectory that the kernel itself ran through (its states after every step),
+since a rounding error may open or close the gate of a ReLU that sits at zero.
 """
 
 from __future__ import annotations
@@ -37,14 +40,15 @@ HALF = (torch.bfloat16, torch.float16)
 ACTIVATION_ROUNDOFFS = {"none": 0, "relu": 0, "leaky_relu": 1, "tanh": 8, "silu": 8}
 LIPSCHITZ = {"none": 1.0, "relu": 1.0, "leaky_relu": 1.0, "tanh": 1.0, "silu": 1.1}
 
-# Sums for the gradients of taps and bias run in float64, but within a row or a small image in compute precision, where the
-# error grows as the root of the number of terms (Higham and Mary 2019): as if 16 were added in the worst case.
+# Sums for the gradients of taps and bias run in float64, but within a row or a small image in compute
+# precision, where the error grows as the root of the number of terms (Higham and Mary 2019): as if 16 of them
+# met their worst case.
 SUM_DEPTH = 16
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One call of the kernels: x (B, C, *S), taps (T, C or 1, *K) in compute type, bias (T, C or 1) or None."""
+    """One call: x (B, C, *S), taps (T, C or 1, *K) in compute type, bias (T, C or 1) or None."""
 
     x: Tensor
     taps: Tensor
@@ -92,7 +96,7 @@ P, R = ParamSpec("P"), TypeVar("R")
 
 
 def single_threaded(function: Callable[P, R]) -> Callable[P, R]:
-    """Run in one thread: on a busy machine the barriers of many small torch operations cost more than the work."""
+    """Run in one thread: on a busy machine the barriers of many small operations cost more than the work."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -106,7 +110,7 @@ def single_threaded(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-# --- types ---------------------------------------------------------------------------------------------------------------
+# --- types ----------------------------------------------------------------------------------------
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -120,21 +124,21 @@ def wide(t: Tensor) -> Tensor:
 
 
 def roundoff(dtype: torch.dtype) -> float:
-    """Unit roundoff of arithmetic in `dtype`, plus that of the float64 oracle it is compared with; doubled for complex."""
+    """Unit roundoff of arithmetic in `dtype`, plus that of the float64 oracle; doubled for complex."""
     u = torch.finfo(compute_dtype(dtype)).eps / 2 + torch.finfo(torch.float64).eps / 2
     return 2 * u if dtype.is_complex else u
 
 
 def underflow(dtype: torch.dtype) -> float:
-    """Absolute error where relative error means nothing: silu loses its last |z| tiny / 4 to the overflow of exp(-z)."""
+    """Absolute error near zero: silu loses its last |z| tiny / 4 to the overflow of exp(-z)."""
     return 128 * torch.finfo(compute_dtype(dtype)).tiny
 
 
-# --- the oracle ----------------------------------------------------------------------------------------------------------
+# --- the oracle -----------------------------------------------------------------------------------
 
 
 def source_map(n: int, radius: int, boundary: str) -> Tensor:
-    """For grid indices -radius .. n - 1 + radius: the index whose value stands there, n where that is a zero."""
+    """For grid indices -radius .. n - 1 + radius: the index whose value stands there, n for a zero."""
     i = torch.arange(-radius, n + radius)
     if boundary == "zero":
         return torch.where((i >= 0) & (i < n), i, n)
@@ -150,7 +154,9 @@ def source_map(n: int, radius: int, boundary: str) -> Tensor:
 def extend(u: Tensor, axis: int, radius: int, boundary: str) -> Tensor:
     """u with `radius` more points on both sides of an axis."""
     index = source_map(u.shape[axis], radius, boundary)
-    source = torch.cat([u, torch.zeros_like(u.narrow(axis, 0, 1))], axis) if boundary == "zero" and radius else u
+    source = (
+        torch.cat([u, torch.zeros_like(u.narrow(axis, 0, 1))], axis) if boundary == "zero" and radius else u
+    )
     before, after = index[:radius], index[len(index) - radius :]
     return torch.cat([source.index_select(axis, before), u, source.index_select(axis, after)], axis)
 
@@ -174,7 +180,9 @@ def correlate(u: Tensor, taps: Tensor, boundary: str, skip_zeros: bool = False) 
             continue
         window = extended[(..., *(slice(o, o + n) for o, n in zip(offset, space, strict=True)))]
         tap = tap.view(-1, *[1] * len(space))
-        total = total + tap * window if record else total.addcmul_(tap.to(total.dtype), window.to(total.dtype))
+        total = (
+            total + tap * window if record else total.addcmul_(tap.to(total.dtype), window.to(total.dtype))
+        )
     return total
 
 
@@ -217,11 +225,11 @@ def stored_states(states: list[Tensor], every: int, last: int) -> list[Tensor]:
     return states[every : last + 1 : every] if every else []
 
 
-# --- error bounds ----------------------------------------------------------------------------------------------------------
+# --- error bounds ---------------------------------------------------------------------------------
 
 
 def operations(taps: Tensor, boundary: str) -> int:
-    """Roundings behind one value of a step or of its adjoint: taps, merging the skip, bias; edges that fold back add more."""
+    """Roundings behind one value of a step or its adjoint: taps, skip, bias, edges that fold back."""
     n = 1
     for k in taps.shape[2:]:
         folded = (k // 2) * (k // 2 + 1) // 2 if boundary in ("reflect", "replicate") else 0
@@ -249,7 +257,11 @@ def forward_bounds(chain: Chain, states: list[Tensor]) -> list[Tensor]:
         if chain.bias is not None:
             size = size + per_channel(wide(chain.bias)[t].abs(), chain)
         error = lipschitz * (correlate(error, passed[t], chain.boundary) + n * u * size)
-        error = error + ACTIVATION_ROUNDOFFS[chain.activation] * u * states[t + 1].abs() + underflow(chain.x.dtype)
+        error = (
+            error
+            + ACTIVATION_ROUNDOFFS[chain.activation] * u * states[t + 1].abs()
+            + underflow(chain.x.dtype)
+        )
         bounds.append(error)
     return bounds
 
@@ -279,8 +291,8 @@ def gradients(
 ) -> tuple[Gradients, Gradients]:
     """Float64 gradients by autograd, and bounds on a kernel's error in them.
 
-    `states` u_0 .. u_T is the trajectory to differentiate along, the oracle's own by default; `errors` says how far the
-    kernel's may be from it (None: it is the kernel's own).
+    `states` u_0 .. u_T is the trajectory to differentiate along, the oracle's own by default; `errors` says
+    how far the kernel's may be from it (None: it is the kernel's own).
     """
     if states is None:
         states = trajectory(chain)
@@ -310,7 +322,12 @@ def gradients(
 
 
 def gradient_bounds(
-    chain: Chain, states: list[Tensor], errors: list[Tensor] | None, before: list[Tensor], d: list[Tensor], g: list[Tensor]
+    chain: Chain,
+    states: list[Tensor],
+    errors: list[Tensor] | None,
+    before: list[Tensor],
+    d: list[Tensor],
+    g: list[Tensor],
 ) -> Gradients:
     """Bounds by the recursion in the module's docstring; d and g are the gradients to z_t and u_{t+1}."""
     u, floor = roundoff(chain.x.dtype), underflow(chain.x.dtype)
@@ -346,5 +363,7 @@ def gradient_bounds(
             bias_bound[t] = summed if bias_bound.shape[1] == summed.shape[0] else summed.sum()
         # `rounded` and `passed` differ in the centre tap only, which reads the point itself.
         cancelled = per_channel((rounded[t] - passed[t]).flatten(1).sum(1), chain)
-        error = vjp(field, passed[t], chain.boundary, error + n * u * size)[0] + n * u * cancelled * size + floor
+        error = (
+            vjp(field, passed[t], chain.boundary, error + n * u * size)[0] + n * u * cancelled * size + floor
+        )
     return Gradients(error, taps_bound, bias_bound)

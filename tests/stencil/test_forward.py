@@ -40,20 +40,23 @@ from .oracle import (
 STEPS = [0, 1, 2, 3, 27, 100]
 
 
-# --- sizes, kernels, steps -----------------------------------------------------------------------------------------------
+# --- sizes, kernels, steps ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_widths_and_heights(width: int, boundary: str) -> None:
-    """Rows of every length around the vector widths, in planes of 1 to 9 rows, for every specialised kernel."""
+    """Rows of every length around the vector widths, in planes of 1 to 9 rows, for every kind of kernel."""
     dtypes = itertools.cycle(REAL)
-    heights = itertools.cycle(range(1, 10))
+    heights = itertools.cycle(range(1 + width % 3, 10))
     for kernel, star in [((3, 3), True), ((3, 3), False), ((5, 5), False), ((1, 7), False), ((7, 3), True)]:
         for height in itertools.islice(heights, 2):
             dtype = next(dtypes)
-            check_forward(make_chain((2, 2, height, width), kernel, 4, star=star, dtype=dtype, boundary=boundary))
-    for kernel, dtype in zip((1, 3, 5, 7, 3), dtypes):
+            check_forward(
+                make_chain((2, 2, height, width), kernel, 4, star=star, dtype=dtype, boundary=boundary)
+            )
+    for kernel in (1, 3, 5, 7, 3):
+        dtype = next(dtypes)
         check_forward(make_chain((2, 3, width), kernel, 5, dtype=dtype, boundary=boundary, activation="tanh"))
 
 
@@ -64,9 +67,13 @@ def test_kernels(boundary: str, star: bool, backend: int) -> None:
     sizes = (1, 3, 5, 7)
     kernels = [(k,) for k in sizes] + list(itertools.product(sizes, sizes))
     kernels += [(3, 3, 3), (1, 3, 3), (3, 1, 1), (1, 1, 5), (5, 3, 1), (1, 7, 1), (7, 1, 3), (3, 5, 7)]
-    for kernel, dtype, shared in zip(kernels, itertools.cycle(REAL), itertools.cycle([False, True, True, False])):
+    for kernel, dtype, shared in zip(
+        kernels, itertools.cycle(REAL), itertools.cycle([False, True, True, False])
+    ):
         shape = {1: (2, 3, 21), 2: (2, 3, 9, 18), 3: (2, 2, 5, 6, 17)}[len(kernel)]
-        check_forward(make_chain(shape, kernel, 3, star=star, dtype=dtype, shared=shared, boundary=boundary), backend)
+        check_forward(
+            make_chain(shape, kernel, 3, star=star, dtype=dtype, shared=shared, boundary=boundary), backend
+        )
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "replicate", "zero"])
@@ -93,7 +100,7 @@ def test_zero_steps_copy_x() -> None:
         assert_bitwise(run(chain).y, chain.x)
 
 
-# --- options -----------------------------------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -104,7 +111,9 @@ def test_activations(activation: str, boundary: str, dtype: torch.dtype) -> None
         if activation != "leaky_relu" and slope != 0.01:
             continue
         for shape in ((2, 2, 33), (2, 2, 6, 17), (1, 2, 3, 4, 9)):
-            chain = make_chain(shape, 3, 4, dtype=dtype, activation=activation, slope=slope, boundary=boundary)
+            chain = make_chain(
+                shape, 3, 4, dtype=dtype, activation=activation, slope=slope, boundary=boundary
+            )
             check_forward(chain, backend)
 
 
@@ -115,11 +124,15 @@ def test_activations_over_their_whole_range(activation: str, dtype: torch.dtype)
     info = torch.finfo(dtype)
     exponents = torch.linspace(math.log2(info.tiny) - 10, math.log2(info.max) - 1, 3000, dtype=torch.float64)
     near = torch.linspace(-110.0, 110.0, 20_001, dtype=torch.float64)
-    line = torch.cat([exponents.exp2(), -exponents.exp2(), near, torch.tensor([0.0, math.inf, -math.inf, math.nan])]).to(dtype)
+    line = torch.cat(
+        [exponents.exp2(), -exponents.exp2(), near, torch.tensor([0.0, math.inf, -math.inf, math.nan])]
+    ).to(dtype)
     line = line[: len(line) // 32 * 32 + 3]
     chain = Chain(line.view(1, 1, -1), torch.zeros(1, 1, 1, dtype=dtype), activation=activation)
     expected = activate(line.double(), activation, 0.0)
-    bounds = forward_bounds(chain.but(x=chain.x.nan_to_num()), [expected.nan_to_num().view_as(chain.x)] * 2)[1]
+    bounds = forward_bounds(chain.but(x=chain.x.nan_to_num()), [expected.nan_to_num().view_as(chain.x)] * 2)[
+        1
+    ]
     for backend in (AUTO, REFERENCE):
         assert_within(run(chain, backend).y.flatten(), expected, bounds.flatten(), activation)
 
@@ -128,8 +141,12 @@ def test_activations_over_their_whole_range(activation: str, dtype: torch.dtype)
 @pytest.mark.parametrize("bias", [None, "shared", "channel"])
 @pytest.mark.parametrize("shared", [False, True], ids=["per channel", "shared"])
 def test_skip_bias_and_shared_taps(bias: str | None, shared: bool, boundary: str) -> None:
-    for skip, dtype, shape in itertools.product((1.0, 0.0, -0.5, 1 / 3), REAL, ((2, 3, 13), (2, 3, 5, 17), (2, 3, 3, 3, 5))):
-        check_forward(make_chain(shape, 3, 3, skip=skip, dtype=dtype, bias=bias, shared=shared, boundary=boundary))
+    for skip, dtype, shape in itertools.product(
+        (1.0, 0.0, -0.5, 1 / 3), REAL, ((2, 3, 13), (2, 3, 5, 17), (2, 3, 3, 3, 5))
+    ):
+        check_forward(
+            make_chain(shape, 3, 3, skip=skip, dtype=dtype, bias=bias, shared=shared, boundary=boundary)
+        )
 
 
 def test_skip_is_added_to_the_centre_only() -> None:
@@ -137,12 +154,16 @@ def test_skip_is_added_to_the_centre_only() -> None:
     assert run(chain).y.flatten().tolist() == [3.0, 6.0, 9.0, 12.0, 15.0]
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 21), (2, 2, 7, 17), (1, 1, 3, 5, 9), (1, 1, 260, 300), (1, 1, 70_000)])
+@pytest.mark.parametrize(
+    "shape", [(2, 2, 21), (2, 2, 7, 17), (1, 1, 3, 5, 9), (1, 1, 260, 300), (1, 1, 70_000)]
+)
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_states_and_checkpoints(shape: tuple[int, ...], boundary: str) -> None:
     """Right, and free of influence: y has the same bits whatever else is stored, and so has every state."""
     steps = 7
-    chain = make_chain(shape, 3, steps, dtype=torch.float32, star=True, boundary=boundary, states_every=1, checkpoint_every=1)
+    chain = make_chain(
+        shape, 3, steps, dtype=torch.float32, star=True, boundary=boundary, states_every=1, checkpoint_every=1
+    )
     whole = check_forward(chain)
     assert whole.states is not None
     assert whole.checkpoints is not None
@@ -161,11 +182,13 @@ def test_states_and_checkpoints(shape: tuple[int, ...], boundary: str) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_states_of_odd_intervals(activation: str) -> None:
     for steps, every in itertools.product((1, 2, 5, 27), (1, 2, 3, 27, 28, 1000)):
-        chain = make_chain((1, 2, 6, 9), 3, steps, activation=activation, states_every=every, checkpoint_every=every)
+        chain = make_chain(
+            (1, 2, 6, 9), 3, steps, activation=activation, states_every=every, checkpoint_every=every
+        )
         check_forward(chain)
 
 
-# --- planes that leave the caches ------------------------------------------------------------------------------------------------
+# --- planes that leave the caches -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -174,14 +197,14 @@ def test_states_of_odd_intervals(activation: str) -> None:
     [
         ((1, 1, 700, 900), 3, 20, True),
         ((2, 1, 1, 300), 3, 40, True),
-        ((1, 1, 40, 5000), 3, 30, False),
-        ((1, 1, 5000, 40), 3, 12, True),
-        ((1, 1, 5, 40_000), 3, 12, True),
+        ((1, 1, 40, 5000), 3, 16, False),
+        ((1, 1, 5000, 40), 3, 6, True),
+        ((1, 1, 5, 20_000), 3, 12, True),
         ((1, 2, 70_000), 3, 30, False),
         ((1, 2, 70_000), 7, 6, False),
-        ((1, 1, 20, 40, 50), 3, 12, False),
-        ((1, 1, 41, 50, 60), 3, 6, True),
-        ((1, 3, 64, 64), 3, 200, False),
+        ((1, 1, 20, 60, 62), 3, 5, False),
+        ((1, 1, 31, 50, 60), 3, 4, True),
+        ((1, 1, 64, 64), 3, 200, False),
         ((2, 2, 128, 129), 3, 27, True),
         ((1, 2, 256, 257), 5, 6, False),
         ((1, 1, 300, 301), 7, 4, True),
@@ -194,14 +217,19 @@ def test_large(shape: tuple[int, ...], kernel: int, steps: int, star: bool, boun
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_large_of_other_types(boundary: str) -> None:
     check_forward(make_chain((1, 1, 300, 400), 3, 8, dtype=torch.float64, star=True, boundary=boundary))
-    check_forward(make_chain((1, 2, 250, 260), 3, 4, dtype=torch.complex64, complex_taps=True, boundary=boundary))
+    check_forward(
+        make_chain((1, 2, 250, 260), 3, 4, dtype=torch.complex64, complex_taps=True, boundary=boundary)
+    )
     check_forward(make_chain((1, 1, 250, 260), 3, 4, dtype=torch.complex128, boundary=boundary))
 
 
-# --- torch -------------------------------------------------------------------------------------------------------------------------
+# --- torch ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("boundary", "mode"), [("zero", None), ("periodic", "circular"), ("reflect", "reflect"), ("replicate", "replicate")])
+@pytest.mark.parametrize(
+    ("boundary", "mode"),
+    [("zero", None), ("periodic", "circular"), ("reflect", "reflect"), ("replicate", "replicate")],
+)
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @single_threaded
 def test_parity_with_torchs_convolution(boundary: str, mode: str | None, dims: int) -> None:
@@ -217,7 +245,7 @@ def test_parity_with_torchs_convolution(boundary: str, mode: str | None, dims: i
         assert_within(run(chain).y, u, 2 * forward_bounds(chain, states)[-1])
 
 
-# --- random calls -----------------------------------------------------------------------------------------------------------------------
+# --- random calls ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", range(60))

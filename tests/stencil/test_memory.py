@@ -33,7 +33,7 @@ SHAPES = [(3, 2, 17), (2, 2, 5, 18), (2, 1, 3, 4, 5)]
 GUARDED = [(2, 2, 5), (1, 1, 3, 17), (1, 1, 259, 257), (1, 1, 70_001), (1, 1, 9, 90, 91)]
 
 
-# --- strides -----------------------------------------------------------------------------------------------------------
+# --- strides --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -55,7 +55,9 @@ def test_strides_backward(layout: str, dtype: torch.dtype) -> None:
         grad_y, grad_states = cotangents(chain)
         chain = chain.but(x=strided(chain.x)[layout])
         grad_y, grad_states = strided(grad_y)[layout], strided(grad_states)[layout]
-        contiguous = run_backward(chain.but(x=chain.x.contiguous()), grad_y.contiguous(), grad_states.contiguous())
+        contiguous = run_backward(
+            chain.but(x=chain.x.contiguous()), grad_y.contiguous(), grad_states.contiguous()
+        )
         assert_all_bitwise(run_backward(chain, grad_y, grad_states), contiguous)
         expected, bounds = gradients(chain, grad_y, grad_states, own_trajectory(chain))
         compare_gradients(chain, contiguous, expected, bounds)
@@ -64,7 +66,9 @@ def test_strides_backward(layout: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_strides_of_large_planes(layout: str) -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.complex64):
-        chain = make_chain((1, 2, 270, 310), 3, 2, dtype=dtype, star=True, complex_taps=True, boundary="reflect")
+        chain = make_chain(
+            (1, 2, 270, 310), 3, 2, dtype=dtype, star=True, complex_taps=True, boundary="reflect"
+        )
         chain = chain.but(x=strided(chain.x)[layout])
         contiguous = chain.but(x=chain.x.contiguous())
         assert_all_bitwise(run(chain), run(contiguous))
@@ -72,12 +76,22 @@ def test_strides_of_large_planes(layout: str) -> None:
         assert_all_bitwise(run_backward(chain, grad_y), run_backward(contiguous, grad_y.contiguous()))
 
 
-# --- nothing at all ----------------------------------------------------------------------------------------------------
+# --- nothing at all -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "shape",
-    [(0, 2, 5), (2, 0, 5), (2, 3, 0), (2, 3, 4, 0), (2, 3, 0, 4), (1, 1, 0, 0), (1, 2, 0, 3, 5), (1, 2, 3, 0, 5), (0, 0, 0, 0, 0)],
+    [
+        (0, 2, 5),
+        (2, 0, 5),
+        (2, 3, 0),
+        (2, 3, 4, 0),
+        (2, 3, 0, 4),
+        (1, 1, 0, 0),
+        (1, 2, 0, 3, 5),
+        (1, 2, 3, 0, 5),
+        (0, 0, 0, 0, 0),
+    ],
 )
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @BACKENDS
@@ -115,7 +129,7 @@ def test_no_steps(dtype: torch.dtype, backend: int) -> None:
         assert found.taps.shape[0] == 0
 
 
-# --- what is written -----------------------------------------------------------------------------------------------------
+# --- what is written ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", GUARDED)
@@ -168,7 +182,22 @@ def test_bias_gradient_may_be_left_out() -> None:
         expected = run_backward(chain, grad_y)
         grad_x, grad_taps = torch.empty_like(chain.x), torch.empty_like(chain.taps)
         _core.stencil_residual_chain_backward(
-            grad_y, None, chain.x, None, chain.taps, chain.bias, grad_x, grad_taps, None, 1.0, 1, 0.01, 0, 0, 0, 0
+            grad_y,
+            None,
+            chain.x,
+            None,
+            chain.taps,
+            chain.bias,
+            grad_x,
+            grad_taps,
+            None,
+            1.0,
+            1,
+            0.01,
+            0,
+            0,
+            0,
+            0,
         )
         assert_bitwise(grad_x, expected.x)
         assert_bitwise(grad_taps, expected.taps)
@@ -178,7 +207,12 @@ def test_calls_run_again_with_the_same_bits() -> None:
     """Also after calls of other shapes have left their numbers in the scratch memory."""
     chains = [
         make_chain(shape, kernel, 5, dtype=dtype, boundary=boundary)
-        for shape, kernel in (((3, 2, 28, 28), 3), ((1, 1, 300, 320), 3), ((2, 2, 40), 7), ((1, 2, 6, 7, 9), 3))
+        for shape, kernel in (
+            ((3, 2, 28, 28), 3),
+            ((1, 1, 300, 320), 3),
+            ((2, 2, 40), 7),
+            ((1, 2, 6, 7, 9), 3),
+        )
         for dtype, boundary in ((torch.float32, "zero"), (torch.float64, "reflect"))
     ]
     weights = [cotangents(c)[0] for c in chains]

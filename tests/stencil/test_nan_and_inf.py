@@ -1,7 +1,7 @@
 """NaN and infinity go where torch lets them go, and nowhere else.
 
-One exception is documented: taps that are zero in every step and channel (off the star, for one) are left out, where torch
-would multiply NaN by zero.
+One exception is documented: taps that are zero in every step and channel (off the star, for one) are left
+out, where torch would multiply NaN by zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .oracle import ACTIVATIONS, BOUNDARIES, Chain, forward_bounds, gradients, t
 
 
 def check_spread(chain: Chain, place: tuple[int, ...], value: float, backend: int = AUTO) -> None:
-    """Where the oracle's result differs from that of the clean field, NaN and inf must match; elsewhere nothing may change."""
+    """NaN and inf stand where they do in the oracle; points out of reach keep their bits."""
     clean = trajectory(chain)
     bound = forward_bounds(chain, clean)[-1]
     x = chain.x.clone()
@@ -39,7 +39,11 @@ def check_spread(chain: Chain, place: tuple[int, ...], value: float, backend: in
     reached = ~((expected == clean[-1]) | (expected.isnan() & clean[-1].isnan()))
     found = run(poisoned, backend).y
     assert_within(found, expected, torch.where(reached, 1e-4, bound), f"{value} at {place}")
-    assert_bitwise(found.masked_fill(reached, 0.0), run(chain, backend).y.masked_fill(reached, 0.0), "points out of reach")
+    assert_bitwise(
+        found.masked_fill(reached, 0.0),
+        run(chain, backend).y.masked_fill(reached, 0.0),
+        "points out of reach",
+    )
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -88,12 +92,23 @@ def test_overflow_gives_infinity(boundary: str) -> None:
     """The pad beyond a row must not turn 0 * inf into NaN within it."""
     for width, steps, activation in itertools.product((5, 16, 28, 33, 300), (2, 6), ("relu", "none", "silu")):
         x = torch.full((1, 1, 300 if width == 300 else 6, width), 2e38)
-        chain = Chain(x, torch.full((steps, 1, 3, 3), 0.5), torch.ones(steps, 1), activation=activation, boundary=boundary)
+        chain = Chain(
+            x,
+            torch.full((steps, 1, 3, 3), 0.5),
+            torch.ones(steps, 1),
+            activation=activation,
+            boundary=boundary,
+        )
         assert (run(chain).y == math.inf).all()
 
 
 def test_subnormals_are_kept() -> None:
-    for dtype, value in ((torch.float32, 1e-41), (torch.float64, 1e-310), (torch.float16, 1e-7), (torch.bfloat16, 1e-39)):
+    for dtype, value in (
+        (torch.float32, 1e-41),
+        (torch.float64, 1e-310),
+        (torch.float16, 1e-7),
+        (torch.bfloat16, 1e-39),
+    ):
         for shape in ((1, 1, 4, 18), (1, 1, 300, 300)):
             x = torch.full(shape, value, dtype=dtype)
             taps = torch.zeros(3, 1, 3, 3, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
@@ -102,14 +117,14 @@ def test_subnormals_are_kept() -> None:
             assert_bitwise(run_backward(Chain(x, taps), x).x, x)
 
 
-# --- backward ---------------------------------------------------------------------------------------------------------------
+# --- backward -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["none", "relu", "tanh"])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("shape", [(1, 2, 9, 19), (2, 2, 40), (1, 1, 200, 340)])
 def test_nan_in_grad_y(shape: tuple[int, ...], activation: str, boundary: str) -> None:
-    """Autograd's gate multiplies by 0 or 1 while the kernel may select: behind a closed ReLU either is right."""
+    """Autograd's gate multiplies by 0 or 1, a kernel may select: behind a closed ReLU either is right."""
     chain = make_chain(shape, 3, 2, dtype=torch.float32, activation=activation, boundary=boundary)
     grad_y, _ = cotangents(chain)
     opened = [tuple(p) for p in (run(chain).y[0, 0] > 0).nonzero().tolist()]
@@ -138,7 +153,11 @@ def test_nan_in_x(backend: int) -> None:
     values = [1.0, math.nan, -1.0, 2.0, 0.0] * 9
     for activation in ACTIVATIONS:
         x = torch.tensor(values, requires_grad=True)
-        functions = {"none": lambda z: z * 1.0, "silu": torch.nn.functional.silu, "leaky_relu": torch.nn.functional.leaky_relu}
+        functions = {
+            "none": lambda z: z * 1.0,
+            "silu": torch.nn.functional.silu,
+            "leaky_relu": torch.nn.functional.leaky_relu,
+        }
         functions.get(activation, getattr(torch, activation, None))(x).backward(torch.ones_like(x))
         chain = Chain(x.detach().view(1, 1, -1), torch.zeros(1, 1, 1), activation=activation)
         found = run_backward(chain, torch.ones(1, 1, len(values)), backend=backend)

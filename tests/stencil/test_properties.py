@@ -1,7 +1,8 @@
 """What the theory demands of a chain of PDE steps: fixtures, symmetries, conservation, stability, path sums.
 
-The step of  psi_t = (a^2 / 2) psi_xx + b psi_x + g psi  (and s, rho for y) by forward Euler and central differences:
-k(+1) = (a^2 + b) / 2, k(0) = g - a^2 - s^2, k(-1) = (a^2 - b) / 2, each tap multiplying the source at that offset.
+The step of  psi_t = (a^2 / 2) psi_xx + b psi_x + g psi  (and s, rho for y) by forward Euler and central
+differences: k(+1) = (a^2 + b) / 2, k(0) = g - a^2 - s^2, k(-1) = (a^2 - b) / 2, each tap multiplying the
+source at that offset.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ def taps_1d(a: float, b: float, g: float = 0.0, steps: int = 1, dtype: torch.dty
 
 
 def taps_2d(
-    a: float, b: float, s: float, rho: float, g: float = 0.0, advection: float = 1.0, dtype: torch.dtype = torch.float64
+    a: float,
+    b: float,
+    s: float,
+    rho: float,
+    g: float = 0.0,
+    advection: float = 1.0,
+    dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     bx, by = advection * b, advection * rho
     rows = [
@@ -42,12 +49,13 @@ def linear(x: Tensor, taps: Tensor, boundary: str = "zero", **more: object) -> T
     return run(Chain(x, taps, activation="none", boundary=boundary), **more).y
 
 
-# --- fixtures ------------------------------------------------------------------------------------------------------------------
+# --- fixtures -------------------------------------------------------------------------------------
 
 
 @BACKENDS
 @pytest.mark.parametrize(
-    ("boundary", "expected"), [("zero", [1.25, 2.67, 5.34, 10.68, 6.32]), ("periodic", [3.97, 2.67, 5.34, 10.68, 6.79])]
+    ("boundary", "expected"),
+    [("zero", [1.25, 2.67, 5.34, 10.68, 6.32]), ("periodic", [3.97, 2.67, 5.34, 10.68, 6.79])],
 )
 def test_fixture_1d(boundary: str, expected: list[float], backend: int) -> None:
     psi = torch.tensor([1.0, 2, 4, 8, 16], dtype=torch.float64).view(1, 1, 5)
@@ -55,14 +63,31 @@ def test_fixture_1d(boundary: str, expected: list[float], backend: int) -> None:
     torch.testing.assert_close(y.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-14)
 
 
-PDE1 = [[0.49, 0.815, 0.98, -0.065], [1.415, 1.47, 0.035, -0.49], [0.98, 0.965, 0.49, -0.145], [-0.31, -0.98, 1.785, 1.96]]
-PDE2 = [[0.49, 0.9275, 0.98, 0.2725], [0.8525, 1.47, 0.8225, -0.49], [0.98, 0.6275, 0.49, 0.6425], [-0.085, -0.98, 0.3225, 1.96]]
+PDE1 = [
+    [0.49, 0.815, 0.98, -0.065],
+    [1.415, 1.47, 0.035, -0.49],
+    [0.98, 0.965, 0.49, -0.145],
+    [-0.31, -0.98, 1.785, 1.96],
+]
+PDE2 = [
+    [0.49, 0.9275, 0.98, 0.2725],
+    [0.8525, 1.47, 0.8225, -0.49],
+    [0.98, 0.6275, 0.49, 0.6425],
+    [-0.085, -0.98, 0.3225, 1.96],
+]
 
 
 @BACKENDS
-@pytest.mark.parametrize(("advection", "expected", "total", "open_total"), [(1.0, PDE1, 9.395, 11.385), (-1 / 8, PDE2, 9.2825, 10.8375)])
-def test_fixture_2d(advection: float, expected: list[list[float]], total: float, open_total: float, backend: int) -> None:
-    psi = torch.tensor([[1.0, 0, 2, 0], [0, 3, 0, -1], [2, 0, 1, 0], [0, -2, 0, 4]], dtype=torch.float64).view(1, 1, 4, 4)
+@pytest.mark.parametrize(
+    ("advection", "expected", "total", "open_total"),
+    [(1.0, PDE1, 9.395, 11.385), (-1 / 8, PDE2, 9.2825, 10.8375)],
+)
+def test_fixture_2d(
+    advection: float, expected: list[list[float]], total: float, open_total: float, backend: int
+) -> None:
+    psi = torch.tensor(
+        [[1.0, 0, 2, 0], [0, 3, 0, -1], [2, 0, 1, 0], [0, -2, 0, 4]], dtype=torch.float64
+    ).view(1, 1, 4, 4)
     taps = taps_2d(0.6, 0.4, 0.5, -0.2, 0.1, advection)
     y = linear(psi, taps, backend=backend)
     torch.testing.assert_close(y[0, 0], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-14)
@@ -72,11 +97,14 @@ def test_fixture_2d(advection: float, expected: list[list[float]], total: float,
 
 @BACKENDS
 def test_fixture_of_the_path_sum(backend: int) -> None:
-    """Two layers on three points: the Jacobian is the sum over paths through open gates, and gives the output back."""
+    """Two layers on three points: the Jacobian is the sum over paths through open gates."""
     psi = torch.tensor([1.0, -2, 3], dtype=torch.float64).view(1, 1, 3)
     chain = Chain(psi, torch.tensor([-0.75, -0.25, 0.5], dtype=torch.float64).expand(2, 1, 3).contiguous())
     assert run(chain, backend).y.flatten().tolist() == [0, 1.875, 2.8125]
-    rows = [run_backward(chain, row.view(1, 1, 3), backend=backend).x.flatten() for row in torch.eye(3, dtype=torch.float64)]
+    rows = [
+        run_backward(chain, row.view(1, 1, 3), backend=backend).x.flatten()
+        for row in torch.eye(3, dtype=torch.float64)
+    ]
     assert torch.stack(rows).tolist() == [[0, 0, 0], [0, -0.375, 0.375], [0, -0.5625, 0.5625]]
     assert (torch.stack(rows) @ psi.flatten()).tolist() == [0, 1.875, 2.8125]
 
@@ -90,13 +118,13 @@ def test_fixture_of_path_weights() -> None:
     assert y.sum().item() == pytest.approx(0.857375, abs=1e-14)
 
 
-# --- section 24 A ----------------------------------------------------------------------------------------------------------------
+# --- section 24 A ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 2), (5, 6), (28, 28), (31, 33)])
 def test_agrees_with_conv2d(size: tuple[int, int], boundary: str) -> None:
-    """The conv2d weight of the PDE step, for odd sizes and transposed memory; torch's reflect needs two points."""
+    """The conv2d weight of the PDE step, for odd sizes and transposed memory; reflect needs two points."""
     if boundary == "reflect" and 1 in size:
         with pytest.raises(ValueError, match=r"x: .*longer than the kernel's radius"):
             linear(torch.zeros(1, 1, *size, dtype=torch.float64), taps_2d(0.6, 0.4, 0.5, -0.2), boundary)
@@ -118,7 +146,11 @@ def test_relu_gate_is_output_above_zero(boundary: str, backend: int) -> None:
     """With a 1x1 kernel the gradient shows the gate of each point: its bits are the tap's, or zero."""
     for shape in ((2, 3, 37), (2, 2, 9, 18), (1, 1, 300, 310)):
         chain = make_chain(shape, 1, 1, dtype=torch.float32, skip=0.0, boundary=boundary)
-        x = torch.where(torch.rand(shape) < 0.2, -chain.bias.view(1, -1, *[1] * (len(shape) - 2)) / chain.taps.amax(), chain.x)
+        x = torch.where(
+            torch.rand(shape) < 0.2,
+            -chain.bias.view(1, -1, *[1] * (len(shape) - 2)) / chain.taps.amax(),
+            chain.x,
+        )
         chain = chain.but(x=x, taps=torch.full_like(chain.taps, 1.5))
         y = run(chain, backend).y
         gradient = run_backward(chain, torch.ones_like(y), backend=backend).x
@@ -130,13 +162,13 @@ class ResidualChain(torch.autograd.Function):
     """The two kernels as a function for gradcheck."""
 
     @staticmethod
-    def forward(ctx, x, taps, bias, options):  # noqa: ANN001, ANN205
+    def forward(ctx, x, taps, bias, options):
         ctx.options = options
         ctx.save_for_backward(x, taps, bias)
         return run(Chain(x, taps, bias, **options)).y
 
     @staticmethod
-    def backward(ctx, grad_y):  # noqa: ANN001, ANN205
+    def backward(ctx, grad_y):
         return (*run_backward(Chain(*ctx.saved_tensors, **ctx.options), grad_y), None)
 
 
@@ -144,8 +176,8 @@ class ResidualChain(torch.autograd.Function):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradcheck(activation: str, boundary: str) -> None:
     """By finite differences in float64, with no part of the oracle."""
-    for shape, kernel in (((2, 2, 6), 3), ((1, 2, 4, 5), 3), ((1, 1, 3, 3, 4), 3)):
-        chain = make_chain(shape, kernel, 2, activation=activation, boundary=boundary)
+    for shape in ((1, 2, 5), (1, 1, 3, 4), (1, 1, 2, 2, 3)):
+        chain = make_chain(shape, 3, 2, activation=activation, boundary=boundary)
         leaves = [t.clone().requires_grad_() for t in (chain.x, chain.taps, chain.bias)]
         options = {"activation": activation, "boundary": boundary}
         assert torch.autograd.gradcheck(ResidualChain.apply, (*leaves, options), eps=1e-7, atol=1e-6)
@@ -154,20 +186,29 @@ def test_gradcheck(activation: str, boundary: str) -> None:
 @BACKENDS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.complex64])
 def test_mass_is_kept_exactly(dtype: torch.dtype, backend: int) -> None:
-    """g = 0, periodic: dyadic taps on small integers make every operation exact, so the sums agree to the last bit."""
+    """g = 0, periodic: dyadic taps on small integers are exact, so the sums agree to the last bit."""
     compute = torch.float64 if dtype == torch.float64 else torch.float32
     taps = taps_2d(math.sqrt(0.5), 0.25, 0.5, -0.125, dtype=compute)
     taps = (taps * 16).round() / 16
     assert taps.sum() == 0
     x = torch.randint(-8, 8, (2, 2, 9, 17)).to(dtype)
-    states = run(Chain(x, taps.expand(3, 1, 3, 3).contiguous(), activation="none", boundary="periodic", checkpoint_every=1), backend)
+    states = run(
+        Chain(
+            x,
+            taps.expand(3, 1, 3, 3).contiguous(),
+            activation="none",
+            boundary="periodic",
+            checkpoint_every=1,
+        ),
+        backend,
+    )
     for u in states.checkpoints:
         assert (u.sum((2, 3)) == x.to(u.dtype).sum((2, 3))).all()
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_maximum_principle(boundary: str) -> None:
-    """All merged taps >= 0 and their sum <= 1: no value leaves the range of the input, whatever the number of steps."""
+    """All merged taps >= 0 and their sum <= 1: no value ever leaves the range of the input."""
     a2, s2 = 0.5, 0.4
     taps = taps_2d(math.sqrt(a2), 0.3, math.sqrt(s2), -0.35).expand(60, 1, 3, 3).contiguous()
     for dtype, activation in itertools.product((torch.float32, torch.float64), ("none", "relu")):
@@ -212,11 +253,13 @@ def test_opposite_advection_mirrors_the_image(boundary: str) -> None:
 
 
 def test_second_pde_is_the_first_with_an_eighth_of_the_advection_reversed() -> None:
-    assert torch.equal(taps_2d(0.6, 0.4, 0.5, -0.2, 0.1, advection=-1 / 8), taps_2d(0.6, -0.4 / 8, 0.5, 0.2 / 8, 0.1))
+    assert torch.equal(
+        taps_2d(0.6, 0.4, 0.5, -0.2, 0.1, advection=-1 / 8), taps_2d(0.6, -0.4 / 8, 0.5, 0.2 / 8, 0.1)
+    )
 
 
 def test_parameter_gradients_of_the_pde() -> None:
-    """dL/da = a sum m (psi(x+1) - 2 psi + psi(x-1)), dL/db = sum m (psi(x+1) - psi(x-1)) / 2, dL/dg = sum m psi, in terms of taps."""
+    """dL/da = a sum m (psi(x+1) - 2 psi + psi(x-1)), dL/db = sum m (psi(x+1) - psi(x-1)) / 2."""
     psi = torch.randn(2, 1, 12, dtype=torch.float64)
     chain = Chain(psi, taps_1d(0.8, 0.3, -0.05))
     upstream, _ = cotangents(chain)
@@ -225,17 +268,23 @@ def test_parameter_gradients_of_the_pde() -> None:
     m = upstream * (run(chain).y > 0)
     after, before = functional.pad(psi, (0, 1))[..., 1:], functional.pad(psi, (1, 0))[..., :-1]
     close = {"rtol": 1e-12, "atol": 1e-12}
-    torch.testing.assert_close(0.8 * (right - 2 * centre + left), 0.8 * (m * (after - 2 * psi + before)).sum(), **close)
+    torch.testing.assert_close(
+        0.8 * (right - 2 * centre + left), 0.8 * (m * (after - 2 * psi + before)).sum(), **close
+    )
     torch.testing.assert_close((right - left) / 2, (m * (after - before)).sum() / 2, **close)
     torch.testing.assert_close(centre, (m * psi).sum(), **close)
-    flipped = 0.31 * m + 0.47 * functional.pad(m, (1, 0))[..., :-1] + 0.17 * functional.pad(m, (0, 1))[..., 1:]
+    flipped = (
+        0.31 * m + 0.47 * functional.pad(m, (1, 0))[..., :-1] + 0.17 * functional.pad(m, (0, 1))[..., 1:]
+    )
     torch.testing.assert_close(found.x, flipped, **close)
 
 
-# --- stability, moments, open gates ------------------------------------------------------------------------------------------------
+# --- stability, moments, open gates ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("a", "b", "g"), [(0.8, 0.3, -0.05), (0.8, 0.9, 0.0), (1.2, 0.0, 0.0), (1.0, 1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("a", "b", "g"), [(0.8, 0.3, -0.05), (0.8, 0.9, 0.0), (1.2, 0.0, 0.0), (1.0, 1.0, 0.0)]
+)
 def test_plane_waves_are_multiplied_by_the_symbol(a: float, b: float, g: float) -> None:
     """1 + g - a^2 (1 - cos p) + i b sin p per step: an exact eigenfunction of the periodic chain."""
     points, steps = 48, 9
@@ -244,7 +293,9 @@ def test_plane_waves_are_multiplied_by_the_symbol(a: float, b: float, g: float) 
         wave = torch.exp(1j * p * torch.arange(points, dtype=torch.float64)).view(1, 1, -1)
         gain = complex(1 + g - a * a * (1 - math.cos(p)), b * math.sin(p))
         chain = Chain(wave, taps_1d(a, b, g, steps), activation="none", boundary="periodic")
-        assert_within(run(chain).y, wave * gain**steps, 2 * forward_bounds(chain, trajectory(chain))[-1], f"k = {k}")
+        assert_within(
+            run(chain).y, wave * gain**steps, 2 * forward_bounds(chain, trajectory(chain))[-1], f"k = {k}"
+        )
 
 
 def test_largest_gain_bounds_the_norm() -> None:
@@ -274,7 +325,7 @@ def test_moments_of_the_linear_chain() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_chain_with_open_gates_is_the_linear_chain(dtype: torch.dtype) -> None:
-    """Taps >= 0 on a field >= 0 close no gate: relu gives the bits of none over 30 layers, forward and backward."""
+    """Taps >= 0 on a field >= 0 close no gate: relu gives the bits of none over 30 layers."""
     for shape in ((2, 1, 28, 28), (1, 1, 270, 280)):
         taps = taps_2d(0.6, 0.3, 0.5, -0.2, dtype=dtype).expand(30, 1, 3, 3).contiguous()
         chain = Chain(torch.rand(shape, dtype=dtype) + 0.1, taps)
