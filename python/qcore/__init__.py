@@ -10,8 +10,8 @@ import torch  # first, so that the one OpenMP runtime of the process is torch's
 TORCH_FLOOR = (2, 10)
 if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < TORCH_FLOOR:
     raise ImportError(
-        f"qcore needs torch >= {TORCH_FLOOR[0]}.{TORCH_FLOOR[1]} (the first with the tensor exchange API that "
-        f"the kernels read tensors by), found torch {torch.__version__}"
+        f"qcore needs torch >= {TORCH_FLOOR[0]}.{TORCH_FLOOR[1]} (the first with the tensor exchange API "
+        f"that the kernels read tensors by), found torch {torch.__version__}"
     )
 
 from . import _core, nn, stencil  # noqa: E402

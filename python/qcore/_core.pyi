@@ -1,4 +1,4 @@
-"""Compiled CPU kernels. Arrays are anything with DLPack or the buffer protocol; csrc/<family>/*.hpp has shapes."""
+"""Compiled CPU kernels. Arrays: anything with DLPack or the buffer protocol, in shapes as in csrc."""
 
 from typing import Any
 
