@@ -144,7 +144,7 @@ bool Array::from_buffer(const char* name) {
     auto* holder = new BufferHolder;
     if (PyObject_GetBuffer(object_.ptr(), &holder->buffer, PyBUF_RECORDS_RO) != 0) {
         delete holder;
-        throw py::error_already_set();
+        fail_type(name, expected_types + std::string("an array that has no buffer (") + py::error_already_set().what() + ")");
     }
     owner_ = py::capsule(holder, [](void* p) {
         auto* h = static_cast<BufferHolder*>(p);

@@ -72,6 +72,8 @@ Problem checked_problem(const TensorView& x, const TensorView& taps, const Tenso
     p.taps = taps.data;
 
     const int activation = static_cast<int>(options.activation), boundary = static_cast<int>(options.boundary);
+    const int backend = static_cast<int>(options.backend);
+    if (backend < 0 || backend > 1) fail("backend", "a code from 0 to 1", std::to_string(backend));
     if (activation < 0 || activation > 4) fail("activation", "a code from 0 to 4", std::to_string(activation));
     if (boundary < 0 || boundary > 3) fail("boundary", "a code from 0 to 3", std::to_string(boundary));
     if (is_complex(x.dtype) && options.activation != Activation::none)
