@@ -29,7 +29,7 @@ QC_HD T activate_derivative(T z, Activation activation, T slope) {
     switch (activation) {
         case Activation::none: return T(1);
         case Activation::relu: return z <= T(0) ? T(0) : T(1);
-        case Activation::leaky_relu: return z <= T(0) ? slope : T(1);
+        case Activation::leaky_relu: return z > T(0) ? T(1) : slope;  // of a NaN: slope, as in torch
         case Activation::tanh: {
             const T u = std::tanh(z);
             return T(1) - u * u;

@@ -66,7 +66,7 @@ class Call {
         if (plane_bytes() <= resident_bytes) {
             parallel(p_.channels * plan_.parts,
                      [&](std::int64_t i) { kernels_.resident_forward(plan_, i / plan_.parts, i % plan_.parts); });
-        } else if (planar()) {
+        } else if (planar() && p_.steps > 0) {
             wavefront_forward();
         } else {
             sweep_forward();
@@ -76,7 +76,7 @@ class Call {
     void backward() {
         const std::int64_t k = p_.options.checkpoint_every, segment = k ? std::min(k, p_.steps) : p_.steps;
         const bool resident = (segment + 1) * plane_bytes() <= trajectory_bytes || plane_bytes() * 8 <= resident_bytes;
-        const bool wavefront = !resident && planar() && segment * std::max<std::int64_t>(1, reach()) <= backward_depth;
+        const bool wavefront = !resident && planar() && segment > 0 && segment * std::max<std::int64_t>(1, reach()) <= backward_depth;
         const Tiling tiling = tiles(segment, true);
         if (wavefront) plan_.parts = plan_.planes * tiling.strips * tiling.bands;
         else if (!resident) plan_.parts = pieces();
@@ -180,7 +180,6 @@ class Call {
             if (k) end = std::min(end, (t / k + 1) * k);
             ends.push_back(t = end);
         }
-        if (ends.empty()) ends.push_back(0);
         const bool checkpointed = k && depth == k;  // every block but the last ends in a checkpoint
         const std::int64_t blocks = static_cast<std::int64_t>(ends.size());
         const Alternating results(*this, plan_.y, checkpointed ? 1 : blocks);

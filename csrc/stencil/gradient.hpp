@@ -12,7 +12,7 @@ template <class T, Activation A>
 inline typename Simd<T>::V gate(typename Simd<T>::V g, typename Simd<T>::V u, T slope) {
     using V = typename Simd<T>::V;
     if constexpr (A == Activation::relu) return u <= V{} ? V{} : g;
-    else if constexpr (A == Activation::leaky_relu) return u <= V{} ? g * slope : g;
+    else if constexpr (A == Activation::leaky_relu) return u > V{} ? g : g * slope;
     else if constexpr (A == Activation::tanh) return g * (T(1) - u * u);
     else if constexpr (A == Activation::silu) {
         const V s = VectorMath<T>::sigmoid(u);
