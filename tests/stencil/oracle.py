@@ -172,12 +172,6 @@ def correlate(u: Tensor, taps: Tensor, boundary: str, skip_zeros: bool = False) 
     extended = u
     for axis, k in enumerate(kernel, start=2):
         extended = extend(extended, axis, k // 2, boundary)
-    if not skip_zeros and extended.numel() * taps[0].numel() < 2**18:  # all windows at once
-        windows = extended
-        for axis, k in enumerate(kernel, start=2):
-            windows = windows.unfold(axis, k, 1)
-        spread = taps.view(taps.shape[0], *[1] * len(space), *kernel)
-        return (windows * spread).sum(dim=tuple(range(-len(kernel), 0)))
     record = torch.is_grad_enabled() and (u.requires_grad or taps.requires_grad)
     total = torch.zeros(u.shape, dtype=torch.promote_types(u.dtype, taps.dtype))
     for offset in itertools.product(*map(range, kernel)):
@@ -243,12 +237,10 @@ def operations(taps: Tensor, boundary: str) -> int:
     return n + 4
 
 
-def magnitudes(chain: Chain) -> tuple[Tensor, list[Tensor]]:
-    """|A|, and by how much the magnitudes that were added in the centre tap exceed it: skip and tap may cancel."""
+def magnitudes(chain: Chain) -> tuple[Tensor, Tensor]:
+    """|A| as it passes errors on, and as rounding sees it: merging skip and centre may cancel."""
     taps = wide(chain.taps)
-    merged = merged_taps(chain, taps).abs()
-    excess = (merged_taps(chain.but(skip=abs(chain.skip)), taps.abs()) - merged).flatten(2).sum(2)
-    return merged, [per_channel(e, chain) for e in excess]
+    return merged_taps(chain, taps).abs(), merged_taps(chain.but(skip=abs(chain.skip)), taps.abs())
 
 
 @single_threaded
@@ -256,17 +248,15 @@ def forward_bounds(chain: Chain, states: list[Tensor]) -> list[Tensor]:
     """Pointwise bound on the error of each state u_0 .. u_T before it is stored."""
     u = roundoff(chain.x.dtype)
     n = operations(chain.taps, chain.boundary)
-    passed, cancelled = magnitudes(chain)
+    passed, rounded = magnitudes(chain)
     lipschitz = max(LIPSCHITZ[chain.activation], chain.slope if chain.activation == "leaky_relu" else 0.0)
     error = torch.zeros_like(states[0].abs())
     bounds = [error]
     for t in range(chain.steps):
-        size = states[t].abs()
-        # `rounded` and `passed` differ in the centre tap only, which reads the point itself.
-        error = correlate(error + n * u * size, passed[t], chain.boundary) + n * u * cancelled[t] * size
+        size = correlate(states[t].abs(), rounded[t], chain.boundary)
         if chain.bias is not None:
-            error = error + n * u * per_channel(wide(chain.bias)[t].abs(), chain)
-        error = lipschitz * error
+            size = size + per_channel(wide(chain.bias)[t].abs(), chain)
+        error = lipschitz * (correlate(error, passed[t], chain.boundary) + n * u * size)
         error = (
             error
             + ACTIVATION_ROUNDOFFS[chain.activation] * u * states[t + 1].abs()
@@ -284,16 +274,11 @@ def storage_bound(value: Tensor, bound: Tensor, dtype: torch.dtype) -> Tensor:
     return bound + (value.abs() + bound) * info.eps / 2 + info.smallest_normal * info.eps
 
 
-def adjoint(cotangent: Tensor, taps: Tensor, boundary: str) -> Tensor:
-    """A^T cotangent: what every point gets from the points that read it."""
-    u = torch.zeros_like(cotangent, requires_grad=True)
-    return torch.autograd.grad(correlate(u, taps, boundary), u, cotangent)[0]
-
-
-def tap_sums(u: Tensor, taps: Tensor, boundary: str, cotangent: Tensor) -> Tensor:
-    """For each tap the sum of cotangent times what it reads of u."""
-    taps = taps.detach().requires_grad_()
-    return torch.autograd.grad(correlate(u.detach(), taps, boundary), taps, cotangent)[0]
+def vjp(u: Tensor, taps: Tensor, boundary: str, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """(A^T cotangent, sum of cotangent times what each tap read)."""
+    u, taps = u.detach().requires_grad_(), taps.detach().requires_grad_()
+    grads = torch.autograd.grad(correlate(u, taps, boundary), (u, taps), cotangent)
+    return grads[0], grads[1]
 
 
 @single_threaded
@@ -347,14 +332,14 @@ def gradient_bounds(
     """Bounds by the recursion in the module's docstring; d and g are the gradients to z_t and u_{t+1}."""
     u, floor = roundoff(chain.x.dtype), underflow(chain.x.dtype)
     n = operations(chain.taps, chain.boundary)
-    passed, cancelled = magnitudes(chain)
+    passed, rounded = magnitudes(chain)
     taps_bound = torch.zeros_like(passed)
     bias_bound = None if chain.bias is None else torch.zeros_like(chain.bias.real, dtype=torch.float64)
     error = torch.zeros_like(states[0].abs())
     for t in reversed(range(chain.steps)):
         size, field = d[t].abs(), states[t].abs()
         if chain.activation in ("tanh", "silu"):
-            z_error = n * u * (correlate(field, passed[t], chain.boundary) + cancelled[t] * field)
+            z_error = n * u * correlate(field, rounded[t], chain.boundary)
             z_error += 0.0 if errors is None else correlate(errors[t], passed[t], chain.boundary)
         if chain.activation == "tanh":
             level = torch.tanh(before[t].detach())
@@ -370,15 +355,15 @@ def gradient_bounds(
             wrong = torch.zeros_like(size)
         error = derivative * error + g[t].abs() * wrong + 2 * u * size + floor
         terms = error + SUM_DEPTH * u * size
-        taps_bound[t] = tap_sums(field, passed[t], chain.boundary, terms)
+        taps_bound[t] = vjp(field, passed[t], chain.boundary, terms)[1]
         if errors is not None:
-            taps_bound[t] += tap_sums(errors[t], passed[t], chain.boundary, size + error)
+            taps_bound[t] += vjp(errors[t], passed[t], chain.boundary, size + error)[1]
         if bias_bound is not None:
             summed = terms.sum(dim=(0, *range(2, terms.ndim)))
             bias_bound[t] = summed if bias_bound.shape[1] == summed.shape[0] else summed.sum()
+        # `rounded` and `passed` differ in the centre tap only, which reads the point itself.
+        cancelled = per_channel((rounded[t] - passed[t]).flatten(1).sum(1), chain)
         error = (
-            vjp(field, passed[t], chain.boundary, error + n * u * size)[0]
-            + n * u * cancelled[t] * size
-            + floor
+            vjp(field, passed[t], chain.boundary, error + n * u * size)[0] + n * u * cancelled * size + floor
         )
     return Gradients(error, taps_bound, bias_bound)

@@ -19,15 +19,14 @@ from .oracle import (
     Forward,
     Gradients,
     activate,
-    adjoint,
     correlate,
     forward_bounds,
     gradients,
     merged_taps,
     per_channel,
     stored_states,
-    tap_sums,
     trajectory,
+    vjp,
     wide,
 )
 
@@ -109,7 +108,7 @@ FORWARD_MUTANTS: dict[str, Callable[[Chain], Tensor]] = {
 
 @pytest.mark.parametrize("mutant", FORWARD_MUTANTS)
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("steps", [4, 15])
+@pytest.mark.parametrize("steps", [4, 27])
 def test_forward_mutants_are_caught(mutant: str, boundary: str, steps: int) -> None:
     if mutant == f"boundary {boundary}" or (
         mutant == "edge value in place of zero" and boundary == "replicate"
@@ -177,7 +176,7 @@ def plain_backward(
         if bug == "corners left out":
             sums = sums * star_mask(taps.shape[2:])
         if bug == "one row left out of the sums":
-            sums = tap_sums(states[t], taps[t], boundary, g.index_fill(2, torch.tensor([3]), 0.0))
+            sums = vjp(states[t], taps[t], boundary, g.index_fill(2, torch.tensor([3]), 0.0))[1]
         grad_taps[t] = sums
         per_image = g[:-1] if bug == "last image left out of the bias" else g
         summed = per_image.sum(dim=(0, *range(2, g.ndim)))
@@ -189,9 +188,9 @@ def plain_backward(
         elif bug == "edges cut off":
             g = correlate(g, taps[t].flip(*range(1, taps.ndim - 1)), "zero")
         elif bug == "taps not conjugated":
-            g = adjoint(g, taps[t].conj().resolve_conj(), boundary)
+            g = vjp(states[t], taps[t].conj().resolve_conj(), boundary, g)[0]
         else:
-            g = adjoint(g, taps[t], boundary)
+            g = vjp(states[t], taps[t], boundary, g)[0]
         if bug == "bfloat16 between steps":
             g = g.bfloat16().double()
     return Gradients(g, grad_taps, None if chain.bias is None else grad_bias)
