@@ -175,8 +175,8 @@ void residual_chain_backward(const TensorView& grad_y, const TensorView* grad_st
             if (outputs[j]) check_disjoint(output_names[i], *outputs[i], output_names[j], *outputs[j]);
     }
     if (p.batch * p.channels * p.points() == 0) {  // an empty sum
-        std::memset(grad_taps.data, 0, static_cast<std::size_t>(grad_taps.numel() * dtype_size(grad_taps.dtype)));
-        if (grad_bias) std::memset(grad_bias->data, 0, static_cast<std::size_t>(grad_bias->numel() * dtype_size(grad_bias->dtype)));
+        for (const TensorView* sum : {&grad_taps, grad_bias})
+            if (sum && sum->numel() > 0) std::memset(sum->data, 0, static_cast<std::size_t>(sum->numel() * dtype_size(sum->dtype)));
         return;
     }
     options.backend == Backend::reference ? reference_backward(p) : fused_backward(p);
