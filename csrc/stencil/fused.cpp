@@ -1,5 +1,6 @@
 // Chooses how a call is carried out:
-//   resident   planes that fit on chip: all steps of a plane in one thread's cache, planes in parallel
+//   resident   planes that fit on chip: all steps of a plane in one thread's cache, planes in parallel; of small 2-D planes
+//              as many together as a vector has lanes
 //   wavefront  larger 1-D and 2-D planes: tiles that are streamed through many steps at once, tiles in parallel
 //   sweep      the rest (large 3-D or complex planes): step by step through memory, rows in parallel
 #include <algorithm>
@@ -24,6 +25,10 @@ namespace {
 constexpr std::int64_t resident_bytes = 256 << 10;
 // A trajectory up to this size stays in one thread's cache.
 constexpr std::int64_t trajectory_bytes = 1 << 20;
+// Planes of vectors, one image a lane: two go to and from a thread's second-level cache; a trajectory may reach the next.
+constexpr std::int64_t interleaved_bytes = 256 << 10, interleaved_trajectory_bytes = 8 << 20;
+// The images that go together are one task: up to so much work, in point-steps, or where there are so many tasks.
+constexpr std::int64_t interleaved_work = 1'000'000, interleaved_tasks = 16;
 // Rings of a wavefront tile stay in one thread's cache up to this size.
 constexpr std::int64_t ring_bytes = 448 << 10;
 // Steps a wavefront goes through at once, for a kernel of radius 1.
@@ -64,6 +69,7 @@ class Call {
 
     void forward() {
         if (plane_bytes() <= resident_bytes) {
+            if (interleaves(2)) interleave();
             parallel(p_.channels * plan_.parts,
                      [&](std::int64_t i) { kernels_.resident_forward(plan_, i / plan_.parts, i % plan_.parts); });
         } else if (planar() && p_.steps > 0) {
@@ -78,6 +84,8 @@ class Call {
         const bool resident = (segment + 1) * plane_bytes() <= trajectory_bytes || plane_bytes() * 8 <= resident_bytes;
         const bool wavefront = !resident && planar() && segment > 0 && segment * std::max<std::int64_t>(1, reach()) <= backward_depth;
         const Tiling tiling = tiles(segment, true);
+        const bool told_by_output = p_.options.activation != Activation::silu;
+        if (resident && told_by_output && !plan_.folds() && interleaves(segment + 1)) interleave();
         if (wavefront) plan_.parts = plan_.planes * tiling.strips * tiling.bands;
         else if (!resident) plan_.parts = pieces();
         const std::int64_t n = p_.steps * plan_.gradients();
@@ -95,6 +103,20 @@ class Call {
     std::int64_t plane_bytes() const { return plan_.layout.size * item_size_; }
     std::int64_t reach() const { return std::max(plan_.rx, plan_.ry); }
     bool planar() const { return p_.depth == 1 && p_.kd == 1 && plan_.components == 1; }
+
+    // Whether images go through the steps one a lane, `planes` planes of them in memory at a time: by shape alone, as ever.
+    bool interleaves(std::int64_t planes) const {
+        const std::int64_t lanes = kernels_.lanes, bytes = (p_.height + 1) * (p_.width + 2) * lanes * item_size_;
+        return planar() && plan_.shape != Shape::list && plan_.split == 1 && p_.batch >= lanes && bytes <= interleaved_bytes &&
+               planes * bytes <= interleaved_trajectory_bytes &&
+               (lanes * p_.points() * p_.steps <= interleaved_work || p_.batch * p_.channels >= interleaved_tasks * lanes);
+    }
+    void interleave() {
+        const std::int64_t lanes = kernels_.lanes;
+        plan_.interleaved = true;
+        plan_.group = (plan_.group + lanes - 1) / lanes * lanes;
+        plan_.parts = (plan_.planes + plan_.group - 1) / plan_.group;
+    }
 
     static PlaneIndex at_step(PlaneIndex index, std::int64_t step) { return {step, index.batch, index.channel, index.component}; }
 

@@ -20,6 +20,9 @@ inline typename Simd<T>::V gate(typename Simd<T>::V g, typename Simd<T>::V u, T 
     } else return g;
 }
 
+// Partial sums in the compute type run over at most this many terms a lane before they go to double precision.
+constexpr std::int64_t terms_per_flush = 512;
+
 template <class T>
 struct GateArgs {
     const T* g;                      // gradient after the step
@@ -73,7 +76,7 @@ QC_KERNEL void gate_rows(const GateArgs<T>& a) {
 }
 
 // Gate and all nine tap gradients of a 3x3 kernel in one pass.
-template <class T, Activation A, int Vectors, int Pitch>
+template <class T, Activation A, int Vectors, int Pitch, int Apart = 1>
 QC_KERNEL void gate_box3x3(const GateArgs<T>& a) {
     using S = Simd<T>;
     using V = typename S::V;
@@ -93,7 +96,7 @@ QC_KERNEL void gate_box3x3(const GateArgs<T>& a) {
             if constexpr (!counts) return;
             for (int i = 0; i < n; ++i) bias += d[i];
             for (int j = 0; j < n + 2; ++j) {
-                const V left = S::load(p[j] + x - 1), centre = S::load(p[j] + x), right = S::load(p[j] + x + 1);
+                const V left = S::load(p[j] + x - Apart), centre = S::load(p[j] + x), right = S::load(p[j] + x + Apart);
                 for (int ky = 0; ky < 3; ++ky) {
                     const int i = j - ky;
                     if (i < 0 || i >= n) continue;

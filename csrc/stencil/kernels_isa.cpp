@@ -9,6 +9,7 @@ namespace {
 template <class T>
 constexpr stencil::Kernels kernels() {
     stencil::Kernels k{};
+    k.lanes = Simd<T>::width;
     k.resident_forward = [](const Plan& plan, std::int64_t channel, std::int64_t group) { Resident<T>(plan, channel, group).forward(); };
     k.resident_backward = [](const Plan& plan, std::int64_t channel, std::int64_t group) { Resident<T>(plan, channel, group).backward(); };
     k.wavefront_forward = [](const Plan& plan, const Tile& tile) { ForwardTile<T>(plan, tile).run(); };

@@ -68,6 +68,7 @@ struct Plan {
 
     // Independent planes of one channel: (batch, split). They are worked off in groups of fixed size, whatever the threads.
     std::int64_t planes, group;
+    bool interleaved;  // as many images as a vector has lanes are stepped together, where a group has so many
 
     // Partial sums of the parameter gradients, [channel][part][step][gradients()], added up in order at the end.
     double* partial;
@@ -107,6 +108,8 @@ struct Tile {
 
 // The entry points of one instruction set for one compute type T; planes are T*.
 struct Kernels {
+    int lanes;  // of a vector
+
     // All steps of the planes of one group, in this thread's scratch memory.
     void (*resident_forward)(const Plan&, std::int64_t channel, std::int64_t group);
     void (*resident_backward)(const Plan&, std::int64_t channel, std::int64_t group);

@@ -1,14 +1,11 @@
 // Planes that fit on chip: all steps of one plane after the other, in scratch memory of one thread.
 #pragma once
 
-#include "core/parallel.hpp"
-#include "stencil/stepper.hpp"
+#include "stencil/interleaved.hpp"
 
 namespace qcore::QC_ISA {
 namespace {
 
-// Partial sums in the compute type run over at most this many terms a lane before they go to double precision.
-constexpr std::int64_t terms_per_flush = 512;
 // Running sums of all steps stay in memory between the planes of a group up to this size.
 constexpr std::int64_t lanes_budget = 64 << 10;
 
@@ -21,6 +18,19 @@ class Resident {
         : plan_(plan), problem_(*plan.problem), layout_(plan.layout), stepper_(plan), channel_(channel), group_(group) {}
 
     void forward() {
+        const std::int64_t first = group_ * plan_.group, count = interleaved();
+        if (count > 0) Interleaved<T>(plan_, channel_, first, count).forward();
+        if (first + count < plan_.planes && count < plan_.group) forward_by_plane();
+    }
+
+    void backward() {
+        const std::int64_t first = group_ * plan_.group, count = interleaved();
+        if (count > 0) Interleaved<T>(plan_, channel_, first, count).backward(sums(0));
+        if (first + count < plan_.planes && count < plan_.group) backward_by_plane();
+    }
+
+  private:
+    void forward_by_plane() {
         const std::int64_t steps = problem_.steps, m = problem_.options.states_every, k = problem_.options.checkpoint_every;
         T* a = static_cast<T*>(thread_scratch(static_cast<std::size_t>(2 * layout_.size) * sizeof(T)));
         T* b = a + layout_.size;
@@ -47,7 +57,7 @@ class Resident {
         });
     }
 
-    void backward() {
+    void backward_by_plane() {
         const std::int64_t steps = problem_.steps, k = problem_.options.checkpoint_every ? problem_.options.checkpoint_every : steps;
         const std::int64_t segment = k < steps ? k : steps, width = S::width;
         const std::int64_t per_step = plan_.gradients() * width;
@@ -82,7 +92,6 @@ class Resident {
         if (keep_lanes_) flush_kept();
     }
 
-  private:
     RowRange rows() const { return {0, layout_.rows()}; }
     static PlaneIndex at_step(PlaneIndex index, std::int64_t step) { return {step, index.batch, index.channel, index.component}; }
 
@@ -103,7 +112,13 @@ class Resident {
     template <class F>
     void each_plane(F&& f) const {
         const std::int64_t first = group_ * plan_.group, last = first + plan_.group < plan_.planes ? first + plan_.group : plan_.planes;
-        for (std::int64_t p = first; p < last; ++p) f(PlaneIndex{0, p / plan_.split, channel_, p % plan_.split});
+        for (std::int64_t p = first + interleaved(); p < last; ++p) f(PlaneIndex{0, p / plan_.split, channel_, p % plan_.split});
+    }
+
+    // How many of the group's planes go one a lane; the rest go through here.
+    std::int64_t interleaved() const {
+        const std::int64_t rest = plan_.planes - group_ * plan_.group, count = plan_.group < rest ? plan_.group : rest;
+        return plan_.interleaved ? count / S::width * S::width : 0;
     }
 
     // The states of steps begin ... end, exactly as the forward pass had them.

@@ -97,7 +97,8 @@ inline void each_row_block(std::int64_t rows, F&& f) {
     for (; y < rows; ++y) f(y, std::integral_constant<int, 1>{});
 }
 
-template <class T, Inline A, int Vectors, int Pitch>
+// Apart: how far points that are neighbours in x lie from each other in memory.
+template <class T, Inline A, int Vectors, int Pitch, int Apart = 1>
 QC_KERNEL void star5_step(const StepArgs<T>& a) {
     using S = Simd<T>;
     using V = typename S::V;
@@ -112,9 +113,9 @@ QC_KERNEL void star5_step(const StepArgs<T>& a) {
             for (int i = 0; i < n + 2; ++i) u[i] = S::load(p[i] + x);
             for (int i = 0; i < n; ++i) {
                 V z = S::fma(up, u[i], bias);
-                z = S::fma(left, S::load(p[i + 1] + x - 1), z);
+                z = S::fma(left, S::load(p[i + 1] + x - Apart), z);
                 z = S::fma(centre, u[i + 1], z);
-                z = S::fma(right, S::load(p[i + 1] + x + 1), z);
+                z = S::fma(right, S::load(p[i + 1] + x + Apart), z);
                 z = S::fma(down, u[i + 2], z);
                 S::store(q[i] + x, activate_inline<T, A>(z, a.slope, kind));
             }
@@ -122,7 +123,7 @@ QC_KERNEL void star5_step(const StepArgs<T>& a) {
     });
 }
 
-template <class T, Inline A, int Vectors, int Pitch>
+template <class T, Inline A, int Vectors, int Pitch, int Apart = 1>
 QC_KERNEL void box3x3_step(const StepArgs<T>& a) {
     using S = Simd<T>;
     using V = typename S::V;
@@ -137,7 +138,7 @@ QC_KERNEL void box3x3_step(const StepArgs<T>& a) {
             V z[n];
             for (int i = 0; i < n; ++i) z[i] = bias;
             for (int j = 0; j < n + 2; ++j) {
-                const V left = S::load(p[j] + x - 1), centre = S::load(p[j] + x), right = S::load(p[j] + x + 1);
+                const V left = S::load(p[j] + x - Apart), centre = S::load(p[j] + x), right = S::load(p[j] + x + Apart);
                 for (int i = 0; i < n; ++i) {
                     const int ky = j - i;
                     if (ky < 0 || ky > 2) continue;
