@@ -17,11 +17,11 @@ namespace qcore::QC_ISA {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int vector_bytes = 64;
+constexpr int vector_bytes = 64, vector_registers = 32;
 #elif defined(__AVX2__)
-constexpr int vector_bytes = 32;
+constexpr int vector_bytes = 32, vector_registers = 16;
 #else
-constexpr int vector_bytes = 16;
+constexpr int vector_bytes = 16, vector_registers = 16;
 #endif
 
 template <class T>

@@ -116,39 +116,82 @@ QC_KERNEL void gate_box3x3(const GateArgs<T>& a) {
     S::store(a.bias_lanes, bias);
 }
 
+// Tap gradients of rows First ... First + Count - 1 of a whole K x K kernel, in one pass whose sums stay in registers.
+template <class T, int K, int First, int Count>
+QC_KERNEL void square_gradient_pass(const GateArgs<T>& a) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    V sum[Count][K];
+    for (int k = 0; k < Count * K; ++k) sum[k / K][k % K] = S::load(a.lanes + (First * K + k) * S::width);
+    const std::ptrdiff_t* const source = a.source + a.list->relative[0] + First;
+    each_row_block<(Count * K > 25 ? 2 : 4)>(a.rows, [&](std::int64_t y, auto block) {
+        constexpr int n = block;
+        const Rows<const T, 0, n + Count - 1> p(a.u + a.list->dx[0], source + y);
+        const Rows<const T, 0, n> q(a.d, a.row + y);
+        each_vector<T, 0>(a.begin, a.end, [&](std::int64_t x, auto kind) {
+            V d[n];
+            for (int i = 0; i < n; ++i) d[i] = S::load(q[i] + x);
+            for (int r = 0; r < n + Count - 1; ++r)
+                for (int kx = 0; kx < K; ++kx) {
+                    const V u = S::load(p[r] + x + kx);
+                    for (int i = 0; i < n; ++i)
+                        if (r - i >= 0 && r - i < Count) sum[r - i][kx] = kind.fma(d[i], u, sum[r - i][kx]);
+                }
+        });
+    });
+    for (int k = 0; k < Count * K; ++k) S::store(a.lanes + (First * K + k) * S::width, sum[k / K][k % K]);
+}
+
+// In passes over so many rows of taps as there are registers for.
+template <class T, int K, int First = 0>
+void square_gradient(const GateArgs<T>& a) {
+    constexpr int fit = vector_registers * 7 / 8 / K, rest = K - First;
+    constexpr int count = rest < fit ? rest : fit > 0 ? fit : 1;
+    square_gradient_pass<T, K, First, count>(a);
+    if constexpr (First + count < K) square_gradient<T, K, First + count>(a);
+}
+
 template <class T>
-QC_KERNEL void list_gradient(const GateArgs<T>& a) {
+QC_KERNEL void any_gradient(const GateArgs<T>& a) {
     using S = Simd<T>;
     using V = typename S::V;
     constexpr int taps_at_once = 4;
-    for (std::int64_t y = 0; y < a.rows; ++y) {
-        const T* q = a.d + a.row[y];
-        auto run = [&](std::int64_t first, auto count) {
-            constexpr int n = count;
+    auto run = [&](std::int64_t first, auto count) {
+        constexpr int n = count;
+        V sum[n][2];  // two sums a tap, to hide the latency of the fma
+        for (int i = 0; i < n; ++i) {
+            sum[i][0] = S::load(a.lanes + (first + i) * S::width);
+            sum[i][1] = V{};
+        }
+        for (std::int64_t y = 0; y < a.rows; ++y) {
+            const T* const q = a.d + a.row[y];
             const T* p[n];
-            V even[n], odd[n];  // two sums a tap, to hide the latency of the fma
-            for (int i = 0; i < n; ++i) {
-                p[i] = a.u + a.source[y + a.list->relative[first + i]] + a.list->dx[first + i];
-                even[i] = S::load(a.lanes + (first + i) * S::width);
-                odd[i] = V{};
-            }
-            std::int64_t x = a.begin;
-            for (; x + 2 * S::width < a.end; x += 2 * S::width) {
-                const V d0 = S::load(q + x), d1 = S::load(q + x + S::width);
-                for (int i = 0; i < n; ++i) {
-                    even[i] = S::fma(d0, S::load(p[i] + x), even[i]);
-                    odd[i] = S::fma(d1, S::load(p[i] + x + S::width), odd[i]);
+            for (int i = 0; i < n; ++i) p[i] = a.u + a.source[y + a.list->relative[first + i]] + a.list->dx[first + i];
+            each_two_vectors<T>(a.begin, a.end, [&](std::int64_t x, auto vectors, const auto& last) {
+                constexpr int m = vectors;
+                for (int j = 0; j < m; ++j) {
+                    const V d = S::load(q + x + j * S::width);
+                    for (int i = 0; i < n; ++i) {
+                        const V u = S::load(p[i] + x + j * S::width);
+                        sum[i][j] = j < m - 1 ? S::fma(d, u, sum[i][j]) : last.fma(d, u, sum[i][j]);
+                    }
                 }
-            }
-            each_vector<T, 0>(x, a.end, [&](std::int64_t rest, auto kind) {
-                const V d = S::load(q + rest);
-                for (int i = 0; i < n; ++i) even[i] = kind.fma(d, S::load(p[i] + rest), even[i]);
             });
-            for (int i = 0; i < n; ++i) S::store(a.lanes + (first + i) * S::width, even[i] + odd[i]);
-        };
-        std::int64_t i = 0;
-        for (; i + taps_at_once <= a.list->n; i += taps_at_once) run(i, std::integral_constant<int, taps_at_once>{});
-        for (; i < a.list->n; ++i) run(i, std::integral_constant<int, 1>{});
+        }
+        for (int i = 0; i < n; ++i) S::store(a.lanes + (first + i) * S::width, sum[i][0] + sum[i][1]);
+    };
+    std::int64_t i = 0;
+    for (; i + taps_at_once <= a.list->n; i += taps_at_once) run(i, std::integral_constant<int, taps_at_once>{});
+    for (; i < a.list->n; ++i) run(i, std::integral_constant<int, 1>{});
+}
+
+template <class T>
+void list_gradient(const GateArgs<T>& a) {
+    switch (a.list->square) {
+        case 3: return square_gradient<T, 3>(a);
+        case 5: return square_gradient<T, 5>(a);
+        case 7: return square_gradient<T, 7>(a);
+        default: return any_gradient(a);
     }
 }
 

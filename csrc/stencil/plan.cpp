@@ -141,7 +141,8 @@ void PlanBuilder::build_taps() {
                 list.relative.push_back((c * rows_z + kz) * rows_y + ky);
                 list.dx.push_back(kx - plan_.rx);
             }
-        return TapList{static_cast<std::int64_t>(list.relative.size()), list.relative.data(), list.dx.data()};
+        const bool square = p.kd == 1 && p.kh == p.kw && static_cast<std::int64_t>(list.dx.size()) == nk;
+        return TapList{static_cast<std::int64_t>(list.dx.size()), list.relative.data(), list.dx.data(), square ? static_cast<int>(p.kw) : 0};
     };
     plan_.forward = offsets(forward_, places, false, plan_.rz, plan_.ry, components);
 

@@ -18,6 +18,7 @@ struct TapList {
     std::int64_t n = 0;
     const std::ptrdiff_t* relative = nullptr;
     const std::ptrdiff_t* dx = nullptr;
+    int square = 0;  // K where it is a whole planar K x K kernel, row by row, of one component; else 0
 };
 
 // A field as real numbers: complex elements are two components a real stride apart. Strides in real elements.

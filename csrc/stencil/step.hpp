@@ -152,34 +152,101 @@ QC_KERNEL void box3x3_step(const StepArgs<T>& a) {
     });
 }
 
-constexpr int max_list = 2 * 7 * 7 * 7;  // a complex 7x7x7 kernel
+// f(x, vectors, Whole or Part for the last of them) for the columns of a row, two vectors at a time.
+template <class T, class F>
+inline void each_two_vectors(std::int64_t begin, std::int64_t end, F&& f) {
+    constexpr std::int64_t width = Simd<T>::width;
+    using One = std::integral_constant<int, 1>;
+    using Two = std::integral_constant<int, 2>;
+    std::int64_t x = begin;
+    for (; x + 2 * width < end; x += 2 * width) f(x, Two{}, Whole<T>{});
+    const std::int64_t rest = end - x;
+    if (rest > width) f(x, Two{}, Part<T>{{static_cast<int>(rest - width)}});
+    else if (rest > 0) f(x, One{}, Part<T>{{static_cast<int>(rest)}});
+}
 
-template <class T, Inline A>
-QC_KERNEL void list_step(const StepArgs<T>& a) {
+// Sums of a block of rows by a few vectors: so many that none waits for the one before, each starting from the bias.
+template <class T, int Rows, int Vectors>
+struct Block {
+    using S = Simd<T>;
+    typename S::V z[Rows][Vectors];
+
+    explicit Block(typename S::V bias) {
+        for (auto& row : z)
+            for (auto& v : row) v = bias;
+    }
+    template <Inline A, class To, class Last>
+    void store(const To& q, std::int64_t x, T slope, const Last& last) const {
+        for (int i = 0; i < Rows; ++i)
+            for (int j = 0; j < Vectors; ++j) {
+                T* const to = q[i] + x + j * S::width;
+                if (j < Vectors - 1) S::store(to, activate_inline<T, A>(z[i][j], slope, Whole<T>{}));
+                else S::store(to, activate_inline<T, A>(z[i][j], slope, last));
+            }
+    }
+};
+
+// A whole K x K kernel: what is loaded serves all rows of the block.
+template <class T, Inline A, int K>
+QC_KERNEL void square_step(const StepArgs<T>& a) {
     using S = Simd<T>;
     using V = typename S::V;
     const V bias = S::set(a.bias);
-    const std::int64_t n = a.list->n;
-    const T* p[max_list];
-    for (std::int64_t y = 0; y < a.rows; ++y) {
-        for (std::int64_t i = 0; i < n; ++i) p[i] = a.u + a.source[y + a.list->relative[i]] + a.list->dx[i];
-        T* q = a.v + a.row[y];
-        constexpr int unroll = 4;
-        std::int64_t x = 0;
-        for (; x + unroll * S::width < a.width; x += unroll * S::width) {
-            V z[unroll];
-            for (int j = 0; j < unroll; ++j) z[j] = bias;
-            for (std::int64_t i = 0; i < n; ++i) {
-                const V k = S::set(a.taps[i]);
-                for (int j = 0; j < unroll; ++j) z[j] = S::fma(k, S::load(p[i] + x + j * S::width), z[j]);
-            }
-            for (int j = 0; j < unroll; ++j) S::store(q + x + j * S::width, activate_inline<T, A>(z[j], a.slope, Whole<T>{}));
-        }
-        each_vector<T, 0>(x, a.width, [&](std::int64_t rest, auto kind) {
-            V z = bias;
-            for (std::int64_t i = 0; i < n; ++i) z = S::fma(S::set(a.taps[i]), S::load(p[i] + rest), z);
-            S::store(q + rest, activate_inline<T, A>(z, a.slope, kind));
+    const std::ptrdiff_t* const source = a.source + a.list->relative[0];
+    each_row_block<4>(a.rows, [&](std::int64_t y, auto block) {
+        constexpr int n = block;
+        const Rows<const T, 0, n + K - 1> p(a.u + a.list->dx[0], source + y);
+        const Rows<T, 0, n> q(a.v, a.row + y);
+        each_two_vectors<T>(0, a.width, [&](std::int64_t x, auto vectors, const auto& last) {
+            constexpr int m = vectors;
+            Block<T, n, m> sum(bias);
+            for (int r = 0; r < n + K - 1; ++r)
+                for (int kx = 0; kx < K; ++kx) {
+                    V u[m];
+                    for (int j = 0; j < m; ++j) u[j] = S::load(p[r] + x + kx + j * S::width);
+                    for (int i = 0; i < n; ++i) {
+                        const int ky = r - i;
+                        if (ky < 0 || ky >= K) continue;
+                        const V tap = S::set(a.taps[K * ky + kx]);
+                        for (int j = 0; j < m; ++j) sum.z[i][j] = S::fma(tap, u[j], sum.z[i][j]);
+                    }
+                }
+            sum.template store<A>(q, x, a.slope, last);
         });
+    });
+}
+
+template <class T, Inline A>
+QC_KERNEL void any_step(const StepArgs<T>& a) {
+    using S = Simd<T>;
+    using V = typename S::V;
+    const V bias = S::set(a.bias);
+    const std::int64_t taps = a.list->n;
+    each_row_block<4>(a.rows, [&](std::int64_t y, auto block) {
+        constexpr int n = block;
+        const Rows<T, 0, n> q(a.v, a.row + y);
+        each_two_vectors<T>(0, a.width, [&](std::int64_t x, auto vectors, const auto& last) {
+            constexpr int m = vectors;
+            Block<T, n, m> sum(bias);
+            for (std::int64_t k = 0; k < taps; ++k) {
+                const V tap = S::set(a.taps[k]);
+                const std::ptrdiff_t* const source = a.source + y + a.list->relative[k];
+                const T* const u = a.u + a.list->dx[k] + x;
+                for (int i = 0; i < n; ++i)
+                    for (int j = 0; j < m; ++j) sum.z[i][j] = S::fma(tap, S::load(u + source[i] + j * S::width), sum.z[i][j]);
+            }
+            sum.template store<A>(q, x, a.slope, last);
+        });
+    });
+}
+
+template <class T, Inline A>
+void list_step(const StepArgs<T>& a) {
+    switch (a.list->square) {
+        case 3: return square_step<T, A, 3>(a);
+        case 5: return square_step<T, A, 5>(a);
+        case 7: return square_step<T, A, 7>(a);
+        default: return any_step<T, A>(a);
     }
 }
 
