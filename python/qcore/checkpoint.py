@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,11 @@ def save_checkpoint(path: str | Path, trainer: Trainer, source: DataSource) -> N
         "threads": torch.get_num_threads(),
         "state": trainer.state_dict(),
     }
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+    # By way of memory: on a full disk torch.save may raise a RuntimeError of its own in place of the OSError.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
