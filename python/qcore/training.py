@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 from qcore.data import Digits
 from qcore.nn import DigitClassifier, PDEChain, ResidualChain
+from qcore.nn.chains import INITS
 
-CHAINS: dict[str, Callable[[int], nn.Module]] = {
-    "pde1": lambda depth: PDEChain(depth, advection=1.0),
-    "pde2": lambda depth: PDEChain(depth, advection=-1.0 / 8.0),
-    "resnet": lambda depth: ResidualChain(depth),
-    "none": lambda depth: nn.Identity(),
+CHAINS: dict[str, Callable[[int, str], nn.Module]] = {
+    "pde1": lambda depth, init: PDEChain(depth, advection=1.0, init=init),
+    "pde2": lambda depth, init: PDEChain(depth, advection=-1.0 / 8.0, init=init),
+    "resnet": lambda depth, init: ResidualChain(depth),
+    "none": lambda depth, init: nn.Identity(),
 }
+WITH_INITS = ("pde1", "pde2")  # the others start as torch's own layers do
 _EVALUATION_BATCH = 2000
 
 
@@ -39,10 +41,16 @@ class TrainConfig:
     batch_size: int = 128
     lr: float = 1e-3
     seed: int = 0
+    init: str = "uniform"
 
     def __post_init__(self) -> None:
         if self.model not in CHAINS:
             raise ValueError(f"model: expected one of {', '.join(CHAINS)}, got {self.model!r}")
+        inits = INITS if self.model in WITH_INITS else INITS[:1]
+        if self.init not in inits:
+            raise ValueError(
+                f"init: expected one of {', '.join(inits)} for the model {self.model}, got {self.init!r}"
+            )
         for name, least in (("depth", 0), ("epochs", 1), ("batch_size", 1), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
@@ -66,7 +74,8 @@ class Epoch:
 
 def build_classifier(config: TrainConfig, image_size: tuple[int, int]) -> DigitClassifier:
     """The network of a configuration, initialised from torch's global generator."""
-    return DigitClassifier(CHAINS[config.model](config.depth), image_size=image_size)
+    chain = CHAINS[config.model](config.depth, config.init)
+    return DigitClassifier(chain, image_size=image_size)
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:

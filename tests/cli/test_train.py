@@ -67,6 +67,7 @@ def test_writes_metrics_checkpoint_and_curve(
         "batch_size": 16,
         "lr": 1e-3,
         "seed": 4,
+        "init": "uniform",
     }
     assert metrics["finished"] is True
     assert metrics["epochs_done"] == 3

@@ -164,9 +164,17 @@ def test_initial_values() -> None:
         assert parameter.max() <= 1
         assert parameter.mean().item() == pytest.approx(0.5, abs=0.03)
     assert torch.count_nonzero(chain.gamma) == 0
-    narrow = PDEChain(2000, init=(0.25, 0.5))
-    assert narrow.alpha.min() > 0.25
-    assert narrow.alpha.max() <= 0.5
+    for drift in (PDEChain(2000, init="symmetric").beta, PDEChain(2000, init="symmetric").rho):
+        assert drift.abs().max() <= 1
+        assert drift.mean().item() == pytest.approx(0.0, abs=0.06)
+        assert drift.square().mean().item() == pytest.approx(1 / 3, abs=0.03)
+    symmetric = PDEChain(2000, init="symmetric")
+    assert min(symmetric.alpha.min(), symmetric.sigma.min()) > 0
+    normal = PDEChain(2000, init="normal")
+    for parameter in (normal.alpha, normal.beta, normal.sigma, normal.rho):
+        assert parameter.mean().item() == pytest.approx(0.0, abs=0.1)
+        assert parameter.std().item() == pytest.approx(1.0, abs=0.07)
+    assert torch.count_nonzero(normal.gamma) == 0
     control = ResidualChain(500, kernel_size=5, bias=True)
     assert control.weight.abs().max().item() == pytest.approx(0.2, abs=0.001)
     assert control.bias is not None
@@ -288,18 +296,8 @@ BAD_PDE = {
         "advection: expected a finite number, got nan",
     ),
     "advection a string": ({"advection": "1"}, TypeError, "advection: expected a real number, got str"),
-    "init too long": (
-        {"init": (0, 1, 2)},
-        TypeError,
-        r"init: expected a pair \(low, high\), got \(0, 1, 2\)",
-    ),
-    "init a number": ({"init": 1.0}, TypeError, r"init: expected a pair \(low, high\), got 1.0"),
-    "init upside down": (
-        {"init": (1.0, 0.0)},
-        ValueError,
-        r"init: expected finite \(low, high\) with low < high",
-    ),
-    "init of strings": ({"init": ("a", "b")}, TypeError, "init: expected a real number, got str"),
+    "init unknown": ({"init": "zero"}, ValueError, "init: expected one of 'uniform', .* got 'zero'"),
+    "init a pair": ({"init": (0.0, 1.0)}, TypeError, "init: expected one of 'uniform', .* got tuple"),
 }
 BAD_BOTH = {
     "activation": ({"activation": "gelu"}, ValueError, "activation: expected one of 'none', .* got 'gelu'"),

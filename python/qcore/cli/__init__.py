@@ -1,4 +1,4 @@
-"""The command line: ``python -m qcore train | evolve | info``."""
+"""The command line: ``python -m qcore train | reproduce | evolve | info``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import qcore
 from qcore._optional import MissingPackage
 from qcore.checkpoint import CheckpointError
-from qcore.cli import evolve, info, train
+from qcore.cli import evolve, info, reproduce, train
 from qcore.cli.arguments import CommandError
 from qcore.data import DataError
+from qcore.experiment import ResultsError
 
-_COMMANDS = {"train": train, "evolve": evolve, "info": info}
+_COMMANDS = {"train": train, "reproduce": reproduce, "evolve": evolve, "info": info}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away: nothing to tell, now or at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (CommandError, DataError, CheckpointError, MissingPackage, OSError) as error:
+    except (CommandError, DataError, CheckpointError, ResultsError, MissingPackage, OSError) as error:
         print(f"qcore {arguments.command}: error: {error}", file=sys.stderr)
         return 2

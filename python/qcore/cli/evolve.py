@@ -17,6 +17,7 @@ from qcore.cli.arguments import (
     CommandError,
     add_data_argument,
     add_model_arguments,
+    configured,
     integer,
     load_data,
 )
@@ -24,6 +25,8 @@ from qcore.data import Digits
 from qcore.training import CHAINS
 
 _PANELS = 8
+_DIGIT = 3
+_OF_A_RUN = ("model", "depth", "seed", "init")
 
 
 def layer_list(text: str) -> list[int]:
@@ -43,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, [model for model in MODELS if model != "none"])
     image = parser.add_mutually_exclusive_group()
     image.add_argument(
-        "--digit", type=integer(0, 10), metavar="N", help="the first test image of this digit (default 3)"
+        "--digit",
+        type=integer(0, 10),
+        metavar="N",
+        help=f"the first test image of this digit (default {_DIGIT})",
     )
     image.add_argument("--index", type=integer(0), metavar="I", help="the test image of this index")
     parser.add_argument(
@@ -63,13 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
         chain, model, depth = saved.classifier().chain, saved.config.model, saved.config.depth
         origin = f"trained, epoch {saved.epochs_done}"
     else:
-        model = arguments.model or DEFAULTS.model
-        depth = DEFAULTS.depth if arguments.depth is None else arguments.depth
-        seed = DEFAULTS.seed if arguments.seed is None else arguments.seed
+        given = {name: value for name in _OF_A_RUN if (value := getattr(arguments, name)) is not None}
+        config = configured(DEFAULTS, **given)
+        model, depth = config.model, config.depth
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            chain = CHAINS[model](depth)
-        origin = f"untrained, seed {seed}"
+            torch.manual_seed(config.seed)
+            chain = CHAINS[model](depth, config.init)
+        origin = f"untrained, seed {config.seed}"
     layers = _spread(depth) if arguments.layers is None else arguments.layers
     if layers[-1] > depth:
         raise CommandError(f"--layers: expected layers up to the depth, {depth}, got {layers[-1]}")
@@ -82,16 +88,32 @@ def run(arguments: argparse.Namespace) -> int:
             f"--data: expected images of {saved.source.image_size}, as the checkpoint, got {data.image_size}"
         )
     index = _choose(data, arguments)
-    states = states_after(chain, data.test_images[index : index + 1], layers)
-    label = int(data.test_labels[index])
-    title = f"{model}, depth {depth}, {origin}: {data.name} test image {index}, a {label}"
-    figure = figures.evolution(layers, [state[0, 0] for state in states], title)
+    title = f"{model}, depth {depth}, {origin}"
     try:
-        figures.write_png(figure, out)
+        draw_evolution(chain, data, layers, out, title=title, index=index)
     except OSError as error:
         raise CommandError(f"--out: cannot write {out}: {error.strerror}") from None
     print(out)
     return 0
+
+
+def draw_evolution(
+    chain: nn.Module, data: Digits, layers: list[int], out: Path, *, title: str, index: int | None = None
+) -> None:
+    """Draw the states of a test image (the first 3 if ``index`` is None) after the layers, into a PNG file.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+        OSError: the file cannot be written.
+    """
+    if index is None:
+        index = first_of(data, _DIGIT)
+    states = states_after(chain, data.test_images[index : index + 1], layers)
+    label = int(data.test_labels[index])
+    figure = figures.evolution(
+        layers, [state[0, 0] for state in states], f"{title}: {data.name} test image {index}, a {label}"
+    )
+    figures.write_png(figure, out)
 
 
 def states_after(chain: nn.Module, image: Tensor, layers: list[int]) -> list[Tensor]:
@@ -107,7 +129,7 @@ def states_after(chain: nn.Module, image: Tensor, layers: list[int]) -> list[Ten
 def _checkpoint(arguments: argparse.Namespace) -> Checkpoint | None:
     if arguments.checkpoint is None:
         return None
-    for name in ("model", "depth", "seed"):
+    for name in _OF_A_RUN:
         if getattr(arguments, name) is not None:
             raise CommandError(f"--{name}: not allowed with --checkpoint, which has its own")
     saved = load_checkpoint(arguments.checkpoint)
@@ -122,10 +144,20 @@ def _choose(data: Digits, arguments: argparse.Namespace) -> int:
         if arguments.index >= count:
             raise CommandError(f"--index: expected less than the {count} test images, got {arguments.index}")
         return int(arguments.index)
-    digit = 3 if arguments.digit is None else arguments.digit
+    return first_of(data, _DIGIT if arguments.digit is None else arguments.digit)
+
+
+def first_of(data: Digits, digit: int) -> int:
+    """Index of the first test image of a digit.
+
+    Raises:
+        CommandError: there is none.
+    """
     found = (data.test_labels == digit).nonzero()
     if len(found) == 0:
-        raise CommandError(f"--digit: expected a digit that the {count} test images hold, got {digit}")
+        raise CommandError(
+            f"--digit: expected a digit that the {len(data.test_labels)} test images hold, got {digit}"
+        )
     return int(found[0])
 
 

@@ -10,13 +10,15 @@ import torch
 
 from qcore._atomic import replacing
 from qcore._optional import optional_import
-from qcore.training import Epoch
+from qcore.experiment import TITLES, Run
+from qcore.training import WITH_INITS, Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _INK, _MUTED, _LOSS, _ACCURACY = "#222222", "#777777", "#b5502a", "#1f5f8b"
+_COLORS = {"pde1": "#b5502a", "pde2": "#1f5f8b", "resnet": "#3d8b4f", "none": "#999999"}
 
 
 def training_curve(history: Sequence[Epoch], title: str) -> Figure:
@@ -45,13 +47,95 @@ def training_curve(history: Sequence[Epoch], title: str) -> Figure:
     lower.set_xlabel("epoch", color=_MUTED)
     lower.set_xlim(0.5, len(history) + 0.5)
     lower.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    for axes in (upper, lower):
-        axes.grid(color="#e6e6e6", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color("#bbbbbb")
-        axes.tick_params(which="both", color="#bbbbbb", labelcolor=_MUTED)
+    _plain(upper)
+    _plain(lower)
     figure.suptitle(title, color=_INK, fontsize=12)
     return figure
+
+
+def accuracy_curves(runs: Sequence[Run]) -> Figure:
+    """Test accuracy over the epochs; a panel is a depth, a line a network with its standard error.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+    """
+    depths = sorted({run.config.depth for run in runs if run.config.model != "none"}) or [0]
+    figure = _figure(3.4 * len(depths) + 0.4, 4.0)
+    panels = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
+    for axes, depth in zip(panels, depths, strict=True):
+        shown = [run for run in runs if run.config.depth == depth or run.config.model == "none"]
+        for (model, init), group in _by_network(shown).items():
+            scores = 100.0 * torch.tensor([run.accuracies for run in group], dtype=torch.float64)
+            epochs = range(1, scores.shape[1] + 1)
+            mean = scores.mean(0)
+            color, style = _line(model, init)
+            axes.plot(epochs, mean, color=color, linestyle=style, linewidth=1.5, label=_label(model, init))
+            if len(group) > 1:
+                error = scores.std(0) / len(group) ** 0.5
+                axes.fill_between(epochs, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+        axes.set_title(f"{depth} layers", color=_INK, fontsize=11)
+        axes.set_xlabel("epoch", color=_MUTED)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        _plain(axes)
+    panels[0].set_ylabel("test accuracy (%)", color=_MUTED)
+    last = sorted(100.0 * run.accuracies[-1] for run in runs)
+    panels[0].set_ylim(max(0.0, min(last[0] - 3.0, 94.0)), 100.0)
+    handles = {
+        text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles, frameon=False, fontsize=9, ncols=len(handles), loc="outside lower center"
+    )
+    return figure
+
+
+def mass_curves(runs: Sequence[Run]) -> Figure:
+    """Share of the mass left by layer, untrained above trained; a line is a run, a column a network.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+    """
+    networks = _by_network([run for run in runs if run.config.model != "none"]) or _by_network(runs)
+    figure = _figure(3.0 * len(networks) + 0.4, 5.2)
+    grid = figure.subplots(2, len(networks), sharex=True, sharey=True, squeeze=False)
+    for column, ((model, init), group) in enumerate(networks.items()):
+        for axes, name in zip(grid[:, column], ("untrained", "trained"), strict=True):
+            for run in group:
+                mass = run.mass_untrained if name == "untrained" else run.mass_trained
+                # A logarithmic axis has no place for nothing at all.
+                axes.plot([max(value, 1e-9) for value in mass], color=_line(model, init)[0], linewidth=0.9)
+            axes.set_yscale("log")
+            axes.set_ylim(1e-5, 1e5)
+            axes.axhline(1.0, color="#bbbbbb", linewidth=0.8, zorder=0)
+            _plain(axes)
+        grid[0, column].set_title(_label(model, init), color=_INK, fontsize=10)
+        grid[1, column].set_xlabel("layer", color=_MUTED)
+    for row, name in enumerate(("untrained", "trained")):
+        grid[row, 0].set_ylabel(f"mass left, {name}", color=_MUTED)
+    return figure
+
+
+def _by_network(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.config.model, run.config.init), []).append(run)
+    return {key: groups[key] for key in sorted(groups, key=lambda key: (list(TITLES).index(key[0]), key[1]))}
+
+
+def _line(model: str, init: str) -> tuple[str, str]:
+    styles = {"uniform": "-", "normal": "--", "symmetric": ":"}
+    return _COLORS[model], styles[init]
+
+
+def _label(model: str, init: str) -> str:
+    return TITLES[model] + (f", {init} start" if model in WITH_INITS else "")
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#bbbbbb")
+    axes.tick_params(which="both", color="#bbbbbb", labelcolor=_MUTED)
 
 
 def evolution(layers: Sequence[int], states: Sequence[torch.Tensor], title: str) -> Figure:

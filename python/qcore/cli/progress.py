@@ -1,14 +1,16 @@
-"""Progress of a training run: a bar on a terminal, one line per epoch elsewhere."""
+"""Progress of trainings: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from qcore._optional import MissingPackage, optional_import
-from qcore.training import Epoch, Trainer
+from qcore.experiment import Run, cost
+from qcore.training import Epoch, TrainConfig, Trainer
 
 
 class Progress(Protocol):
@@ -24,21 +26,26 @@ class Progress(Protocol):
 @contextmanager
 def progress(trainer: Trainer) -> Iterator[Progress]:
     """The progress of ``trainer`` on stderr, closed at the end of the block."""
-    lines = _Lines(trainer.config.epochs)
-    if not sys.stderr.isatty():
-        yield lines
+    tqdm = _tqdm("train")
+    if tqdm is None:
+        yield _Lines(trainer.config.epochs)
         return
-    try:
-        tqdm = optional_import("tqdm", "a progress bar")
-    except MissingPackage as error:
-        print(f"qcore train: no progress bar: {error}", file=sys.stderr)
-        yield lines
-        return
-    bar = _Bar(trainer, tqdm.tqdm)
+    bar = _Bar(trainer, tqdm)
     try:
         yield bar
     finally:
         bar.close()
+
+
+def _tqdm(command: str) -> Any:
+    """The class of bars, or None where there is no terminal or no tqdm."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        return optional_import("tqdm", "a progress bar").tqdm
+    except MissingPackage as error:
+        print(f"qcore {command}: no progress bar: {error}", file=sys.stderr)
+        return None
 
 
 class _Lines:
@@ -98,3 +105,67 @@ class _Bar:
 
     def _label(self, epoch: int) -> str:
         return f"epoch {min(epoch, self._epochs)}/{self._epochs}"
+
+
+@contextmanager
+def grid_progress(runs: Sequence[TrainConfig]) -> Iterator[GridProgress]:
+    """The progress of a grid of runs on stderr, closed at the end of the block."""
+    progress = GridProgress(runs, _tqdm("reproduce"))
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+class GridProgress:
+    """Share of the work done, and the time left by the work per second so far."""
+
+    def __init__(self, runs: Sequence[TrainConfig], tqdm: Any) -> None:
+        self._total = sum(cost(config) * config.epochs for config in runs)
+        self._count, self._finished = len(runs), 0
+        self._epochs: dict[TrainConfig, int] = {}
+        self._done = self._begun_with = 0.0
+        self._started = time.monotonic()
+        self._bar = tqdm and tqdm(
+            total=self._total,
+            dynamic_ncols=True,
+            desc=f"run 0/{self._count}",
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {postfix}",
+        )
+
+    def epochs(self, config: TrainConfig, done: int) -> None:
+        """A run has done so many epochs; the first time, those were done before this process began."""
+        work = cost(config) * (done - self._epochs.get(config, 0))
+        if config not in self._epochs:
+            self._begun_with += work
+        self._epochs[config] = done
+        self._done += work
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._time_left(), refresh=False)
+            self._bar.update(work)
+
+    def run(self, run: Run) -> None:
+        """A run is finished."""
+        self._finished += 1
+        config = run.config
+        text = (
+            f"{config.model}, depth {config.depth}, {config.init}, seed {config.seed}: "
+            f"{100 * run.test_accuracy:.2f} %, {run.seconds:.0f} s"
+        )
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+            self._bar.set_description_str(f"run {self._finished}/{self._count}")
+        else:
+            print(f"{self._finished}/{self._count}  {text}; {self._time_left()}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _time_left(self) -> str:
+        now_done = self._done - self._begun_with
+        if now_done <= 0:
+            return "time left unknown"
+        minutes = (time.monotonic() - self._started) * (self._total - self._done) / now_done / 60
+        return f"{minutes:.0f} min left" if minutes < 100 else f"{minutes / 60:.1f} h left"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 import qcore
+from qcore import _json
 from qcore._atomic import replacing
 from qcore._optional import MissingPackage
 from qcore.checkpoint import DataSource
@@ -40,7 +40,7 @@ def write_results(out: Path, trainer: Trainer, source: DataSource, finished: boo
     """
     written = [out / "metrics.json"]
     with replacing(written[0]) as temporary:
-        temporary.write_text(json.dumps(_finite(_metrics(trainer, source, finished)), indent=2) + "\n")
+        temporary.write_text(_json.dumps(_metrics(trainer, source, finished), indent=2) + "\n")
     if trainer.history:
         config = trainer.config
         try:
@@ -74,15 +74,6 @@ def _metrics(trainer: Trainer, source: DataSource, finished: bool) -> dict[str, 
         "threads": torch.get_num_threads(),
         "versions": {"qcore": qcore.__version__, "torch": torch.__version__},
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parameters(trainer: Trainer) -> int:

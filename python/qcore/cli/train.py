@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from qcore._atomic import replacing
 from qcore.checkpoint import Checkpoint, CheckpointError, DataSource, load_checkpoint, save_checkpoint
 from qcore.cli.arguments import (
     BUNDLED_BATCH_SIZE,
@@ -25,15 +19,25 @@ from qcore.cli.arguments import (
     CommandError,
     add_data_argument,
     add_model_arguments,
+    configured,
     integer,
     load_data,
     positive,
+    prepare_folder,
 )
+from qcore.cli.interrupt import stopping_on_interrupt
 from qcore.cli.progress import progress
 from qcore.cli.results import headline, table, write_results
 from qcore.training import Epoch, TrainConfig, Trainer
 
-_FIXED = ("model", "depth", "batch_size", "lr", "seed")  # what a resumed run cannot change; epochs it can
+_FIXED = (
+    "model",
+    "depth",
+    "batch_size",
+    "lr",
+    "seed",
+    "init",
+)  # what a resumed run cannot change; epochs it can
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, and write what came of it. Returns 0, or 130 after Ctrl-C."""
     given = {name: value for name in (*_FIXED, "epochs") if (value := getattr(arguments, name)) is not None}
-    named = replace(DEFAULTS, **given)
+    named = configured(DEFAULTS, **given)
     out: Path = arguments.out or Path("runs") / f"{named.model}-{named.depth}-{named.seed}"
     path = out / "checkpoint.pt"
     begin = _resume if arguments.resume else _start
@@ -105,10 +109,10 @@ def _start(
         threads = threads or BUNDLED_THREADS
     if threads is not None:
         torch.set_num_threads(threads)
-    config = replace(DEFAULTS, **given)
+    config = configured(DEFAULTS, **given)
     data = load_data(folder)
     source = DataSource.of(data, folder)
-    _prepare(path.parent)
+    prepare_folder(path.parent)
     _check_free(path, config, source)
     return Trainer(config, data), source
 
@@ -129,29 +133,10 @@ def _resume(
             f"--data: expected the data of the run to resume ({saved.path}): {theirs.name}, checksum "
             f"{theirs.checksum:08x}; got {source.name}, checksum {source.checksum:08x}"
         )
-    _prepare(path.parent)
+    prepare_folder(path.parent)
     trainer = Trainer(config, data)
     saved.restore(trainer)
     return trainer, source
-
-
-@contextmanager
-def stopping_on_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that the loop ends between batches; the second interrupts."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield event
-        return
-
-    def handle(number: int, frame: object) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _resumed_config(saved: Checkpoint, given: dict[str, Any]) -> TrainConfig:
@@ -163,23 +148,12 @@ def _resumed_config(saved: Checkpoint, given: dict[str, Any]) -> TrainConfig:
                 f"{option}: expected {theirs}, as in the run to resume ({saved.path}), got {given[name]}; "
                 f"leave it out, or name another run with --out"
             )
-    config = replace(saved.config, epochs=given.get("epochs", saved.config.epochs))
+    config = configured(saved.config, epochs=given.get("epochs", saved.config.epochs))
     if config.epochs < saved.epochs_done:
         raise CommandError(
             f"--epochs: expected at least the {saved.epochs_done} done in {saved.path}, got {config.epochs}"
         )
     return config
-
-
-def _prepare(out: Path) -> None:
-    """Make the folder and see that files can be put there, before any time is spent."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(out / ".writable") as probe:
-            probe.touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise CommandError(f"--out: cannot write in {out}: {error.strerror}") from None
 
 
 def _check_free(path: Path, config: TrainConfig, source: DataSource) -> None:

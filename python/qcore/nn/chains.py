@@ -12,6 +12,7 @@ from qcore import stencil
 from qcore._ops import _check
 from qcore._ops.stencil_check import ACTIVATIONS, BOUNDARIES, MAX_KERNEL
 
+INITS = ("uniform", "normal", "symmetric")
 _PDE_SYMBOLS = ("alpha", "beta", "sigma", "rho", "gamma")
 
 
@@ -107,9 +108,10 @@ class PDEChain(_Chain):
         slope: slope of leaky_relu below zero.
         boundary: "zero" (features leave through the border, as in the paper), "periodic", "reflect",
             "replicate".
-        init: (low, high): alpha, beta, sigma, rho start uniform in (low, high]. gamma starts at 0. Our
-            default, (0, 1]; the paper does not state its own. The lower end is left out so that alpha and
-            sigma never start at 0.
+        init: how alpha, beta, sigma, rho start (gamma starts at 0); the paper does not state its own.
+            "uniform", our default: all in (0, 1], so that every layer drifts the same way, by 1/2 a pixel on
+            average at an advection of 1. "normal": standard normal; half of the layers amplify. "symmetric":
+            as "uniform", but beta and rho in (-1, 1], so that the drifts cancel on average.
         device, dtype: of the parameters.
 
     Shapes: (B, C, H, W) to (B, C, H, W).
@@ -129,7 +131,7 @@ class PDEChain(_Chain):
         activation: str = "relu",
         slope: float = 0.01,
         boundary: str = "zero",
-        init: tuple[float, float] = (0.0, 1.0),
+        init: str = "uniform",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -137,16 +139,10 @@ class PDEChain(_Chain):
         _check.require_number("advection", advection)
         if not math.isfinite(advection):
             raise _check.wrong_value("advection", "a finite number", advection)
-        if not isinstance(init, tuple) or len(init) != 2:
-            raise _check.wrong_type("init", "a pair (low, high)", repr(init))
-        low, high = init
-        for end in init:
-            _check.require_number("init", end)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise _check.wrong_value("init", "finite (low, high) with low < high", init)
+        _check.require_choice("init", init, INITS)
         self.advection = float(advection)
         self.per_channel = bool(per_channel)
-        self.init = (float(low), float(high))
+        self.init = init
         shape = (self.depth, self.channels) if self.per_channel else (self.depth,)
         for name in _PDE_SYMBOLS:
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
@@ -160,11 +156,16 @@ class PDEChain(_Chain):
 
     def reset_parameters(self) -> None:
         """Draw alpha, beta, sigma, rho anew from torch's global generator; set gamma to 0."""
-        low, high = self.init
         with torch.no_grad():
             for parameter in (self.alpha, self.beta, self.sigma, self.rho):
-                # uniform_ is [low, high); mirrored it is (low, high].
-                parameter.uniform_(low, high).neg_().add_(low + high)
+                if self.init == "normal":
+                    parameter.normal_()
+                else:
+                    # uniform_ is [0, 1); mirrored it is (0, 1]: alpha = 0 would never move.
+                    parameter.uniform_(0.0, 1.0).neg_().add_(1.0)
+            if self.init == "symmetric":
+                for drift in (self.beta, self.rho):
+                    drift.mul_(2.0).sub_(1.0)
             self.gamma.zero_()
 
     def taps(self) -> Tensor:

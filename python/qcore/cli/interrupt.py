@@ -1,0 +1,27 @@
+"""Ctrl-C as a question that a loop can ask."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stopping_on_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that the loop ends between batches; the second interrupts."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield event
+        return
+
+    def handle(number: int, frame: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)
