@@ -47,5 +47,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     }, py::arg("megabytes"), py::arg("seconds"), py::arg("threads"), "Bytes per second of c = a + s b, 12 bytes a point.");
 
     qcore::isa_selected();  // a wrong QCORE_ISA fails the import, with its own message
+    qcore::bindings::register_paths(m);
     qcore::bindings::register_stencil(m);
 }

@@ -16,7 +16,7 @@ stencil::ChainOptions options(double skip, int activation, double slope, int bou
     o.skip = skip;
     o.activation = static_cast<stencil::Activation>(activation);
     o.slope = slope;
-    o.boundary = static_cast<stencil::Boundary>(boundary);
+    o.boundary = static_cast<Boundary>(boundary);
     o.states_every = states_every;
     o.checkpoint_every = checkpoint_every;
     o.backend = static_cast<stencil::Backend>(backend);

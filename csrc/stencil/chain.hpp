@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
+#include "core/boundary.hpp"
 #include "core/tensor_view.hpp"
 #include "stencil/activation.hpp"
-#include "stencil/boundary.hpp"
 
 namespace qcore::stencil {
 

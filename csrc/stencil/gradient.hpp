@@ -254,9 +254,9 @@ void flush_lanes(T* lanes, double* total, std::int64_t count) {
 
 // Copies a boundary's image of each row into its halos. A zero boundary's halos are zero from the start and stay so.
 template <class T>
-void fill_halo(stencil::Boundary boundary, T* plane, const std::ptrdiff_t* row, std::int64_t rows, std::int64_t width, std::int64_t halo) {
+void fill_halo(Boundary boundary, T* plane, const std::ptrdiff_t* row, std::int64_t rows, std::int64_t width, std::int64_t halo) {
     for (std::int64_t i = 1; i <= halo; ++i) {
-        const std::int64_t left = stencil::source_index(-i, width, boundary), right = stencil::source_index(width - 1 + i, width, boundary);
+        const std::int64_t left = source_index(-i, width, boundary), right = source_index(width - 1 + i, width, boundary);
         for (std::int64_t y = 0; y < rows; ++y) {
             T* const p = plane + row[y];
             p[-i] = p[left];

@@ -96,7 +96,7 @@ class Interleaved {
         std::ptrdiff_t* const source = row + height;
         for (std::int64_t y = 0; y < height; ++y) row[y] = layout_.row(y);
         for (std::int64_t y = -1; y <= height; ++y) {
-            const std::int64_t from = stencil::source_index(y, height, problem_.options.boundary);
+            const std::int64_t from = source_index(y, height, problem_.options.boundary);
             source[y + 1] = from < 0 ? layout_.zero_row() : layout_.row(from);
         }
         row_ = row;
@@ -154,7 +154,7 @@ class Interleaved {
         const std::int64_t width = layout_.width;
         const Boundary boundary = problem_.options.boundary;
         if (boundary == Boundary::zero) return;
-        const std::int64_t left = stencil::source_index(-1, width, boundary), right = stencil::source_index(width, width, boundary);
+        const std::int64_t left = source_index(-1, width, boundary), right = source_index(width, width, boundary);
         for (std::int64_t y = 0; y < layout_.height; ++y) {
             T* const p = plane + row_[y];
             S::store(p - S::width, S::load(p + left * S::width));

@@ -7,7 +7,6 @@
 namespace qcore::QC_ISA {
 namespace {
 
-using stencil::Boundary;
 using stencil::Plan;
 
 template <class T>
@@ -127,8 +126,8 @@ class Stepper {
     void each_image(std::int64_t i, std::int64_t n, std::int64_t reach, F&& f) const {
         f(i);
         for (std::int64_t j = 1; j <= reach; ++j) {
-            if (stencil::source_index(-j, n, boundary_) == i) f(-j);
-            if (stencil::source_index(n - 1 + j, n, boundary_) == i) f(n - 1 + j);
+            if (source_index(-j, n, boundary_) == i) f(-j);
+            if (source_index(n - 1 + j, n, boundary_) == i) f(n - 1 + j);
         }
     }
 
@@ -140,7 +139,7 @@ class Stepper {
                 const std::int64_t x = side ? width - 1 + j : -j;
                 T sum = T(0);
                 for (std::int64_t i = 0; i < plan_.fold.n; ++i) sum += k[i] * d[from[plan_.fold.relative[i]] + x + plan_.fold.dx[i]];
-                row[stencil::source_index(x, width, boundary_)] += sum;
+                row[source_index(x, width, boundary_)] += sum;
             }
     }
 

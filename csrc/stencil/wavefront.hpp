@@ -12,7 +12,6 @@
 namespace qcore::QC_ISA {
 namespace {
 
-using stencil::Boundary;
 using stencil::Plan;
 using stencil::Tile;
 
@@ -117,7 +116,7 @@ class TileBase {
     void sources(const Ring& ring, std::int64_t y, std::int64_t count, Boundary boundary, std::int64_t reach, std::ptrdiff_t* offsets) const {
         for (std::int64_t i = 0; i < count + 2 * reach; ++i) {
             std::int64_t row = y - reach + i;
-            if (!wraps_rows()) row = stencil::source_index(row, height_, boundary);
+            if (!wraps_rows()) row = source_index(row, height_, boundary);
             offsets[i] = row < 0 && !wraps_rows() ? zero_row_ : ring.offset(row);
         }
     }
@@ -157,8 +156,8 @@ class TileBase {
     // Halos at the plane's own edges; those inside it are left zero.
     void fill_edges(T* row) const {
         for (std::int64_t i = 1; i <= rx_; ++i) {
-            if (left_edge_) row[-i] = row[stencil::source_index(-i, width_, boundary_)];
-            if (right_edge_) row[width_ - 1 + i] = row[stencil::source_index(width_ - 1 + i, width_, boundary_)];
+            if (left_edge_) row[-i] = row[source_index(-i, width_, boundary_)];
+            if (right_edge_) row[width_ - 1 + i] = row[source_index(width_ - 1 + i, width_, boundary_)];
         }
     }
 
@@ -369,7 +368,7 @@ class BackwardTile : TileBase<T> {
             for (std::int64_t j = 1; j <= this->ry_; ++j)
                 for (int below = 0; below < 2; ++below) {
                     const std::int64_t image = below ? this->height_ - 1 + j : -j;
-                    if (stencil::source_index(image, this->height_, this->boundary_) != y + i) continue;
+                    if (source_index(image, this->height_, this->boundary_) != y + i) continue;
                     std::ptrdiff_t beyond[1 + 2 * max_reach];
                     const std::ptrdiff_t at = scratch_;
                     this->sources(from, image, 1, Boundary::zero, this->ry_, beyond);
@@ -391,7 +390,7 @@ class BackwardTile : TileBase<T> {
                 const std::int64_t x = right ? this->width_ - 1 + j : -j;
                 T sum = T(0);
                 for (std::int64_t i = 0; i < list.n; ++i) sum += k[i] * memory_[from[list.relative[i]] + x + list.dx[i]];
-                row[stencil::source_index(x, this->width_, this->boundary_)] += sum;
+                row[source_index(x, this->width_, this->boundary_)] += sum;
             }
     }
 

@@ -1,5 +1,6 @@
 """Compiled CPU kernels. Arrays: anything with DLPack or the buffer protocol, in shapes as in csrc."""
 
+from collections.abc import Sequence
 from typing import Any
 
 def build_info() -> dict[str, str]: ...
@@ -40,4 +41,39 @@ def stencil_residual_chain_backward(
     states_every: int,
     checkpoint_every: int,
     backend: int,
+) -> None: ...
+def philox(counter: Sequence[int], key: int) -> list[int]: ...
+def paths_transfer(
+    taps: Any,
+    offsets: Sequence[int],
+    gates: Any,
+    bias: Any | None,
+    outputs: Sequence[int],
+    boundary: int,
+    weights: Any,
+    from_bias: Any,
+    exponents: Any | None,
+) -> None: ...
+def paths_enumerate(
+    taps: Any,
+    offsets: Sequence[int],
+    gates: Any,
+    outputs: Sequence[int],
+    boundary: int,
+    weights: Any,
+    starts: Any,
+) -> None: ...
+def paths_sample(
+    taps: Any,
+    offsets: Sequence[int],
+    gates: Any,
+    bias: Any | None,
+    outputs: Sequence[int],
+    boundary: int,
+    psi0: Any,
+    samples: int,
+    seed: int,
+    first: int,
+    mean: Any,
+    variance: Any,
 ) -> None: ...

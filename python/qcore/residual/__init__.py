@@ -5,6 +5,17 @@ walk, and sums over one step of all lattice paths; the functions here say each o
 approximations of the residual-networks paper.
 """
 
+from qcore.residual.layers import Layers, layers
+from qcore.residual.paths import LogPathSum, Paths, PathSamples, PathSum, path_sum
 from qcore.residual.signal import mass_kept
 
-__all__ = ["mass_kept"]
+__all__ = [
+    "Layers",
+    "LogPathSum",
+    "PathSamples",
+    "PathSum",
+    "Paths",
+    "layers",
+    "mass_kept",
+    "path_sum",
+]

@@ -1,11 +1,11 @@
-// What a stencil sees beyond the edge of the grid.
+// What lies beyond the edge of a grid.
 #pragma once
 
 #include <cstdint>
 
 #include "core/config.hpp"
 
-namespace qcore::stencil {
+namespace qcore {
 
 enum class Boundary : int { zero = 0, periodic = 1, reflect = 2, replicate = 3 };
 
@@ -22,4 +22,4 @@ QC_HD std::int64_t source_index(std::int64_t i, std::int64_t n, Boundary boundar
     return -1;
 }
 
-}  // namespace qcore::stencil
+}  // namespace qcore

@@ -1,0 +1,322 @@
+#include "paths/path_sum.hpp"
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "core/check.hpp"
+#include "core/parallel.hpp"
+#include "core/philox.hpp"
+
+namespace qcore::paths {
+
+namespace {
+
+// Outputs that are worked off together, one a lane.
+constexpr std::int64_t lanes = 16;
+
+TensorView expected(std::initializer_list<std::int64_t> shape) {
+    TensorView t;
+    for (std::int64_t n : shape) t.shape[t.ndim++] = n;
+    return t;
+}
+
+void check_input(const char* name, const TensorView& t, int ndim) {
+    check_cpu(name, t);
+    check_dtype(name, t, DType::f64);
+    if (t.ndim != ndim) fail(name, std::to_string(ndim) + " axes", "shape " + t.shape_text());
+    if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");
+}
+
+// A chain as plain pointers, checked.
+struct Problem {
+    std::int64_t steps, kernel, batch, height, width, outputs;
+    const double *taps, *gates, *bias;
+    const std::int64_t *offsets, *output;
+    Boundary boundary;
+
+    explicit Problem(const Chain& c) {
+        check_input("taps", c.taps, 2);
+        check_input("gates", c.gates, 4);
+        steps = c.taps.shape[0];
+        kernel = c.taps.shape[1];
+        batch = c.gates.shape[1];
+        height = c.gates.shape[2];
+        width = c.gates.shape[3];
+        outputs = static_cast<std::int64_t>(c.outputs.size());
+        if (static_cast<std::int64_t>(c.offsets.size()) != 2 * kernel)
+            fail("offsets", std::to_string(2 * kernel) + " numbers, two for each tap", std::to_string(c.offsets.size()));
+        check_shape("gates", c.gates, expected({steps, batch, height, width}));
+        if (c.bias) {
+            check_input("bias", *c.bias, 1);
+            check_shape("bias", *c.bias, expected({steps}));
+        }
+        taps = static_cast<const double*>(c.taps.data);
+        gates = static_cast<const double*>(c.gates.data);
+        bias = c.bias ? static_cast<const double*>(c.bias->data) : nullptr;
+        offsets = c.offsets.data();
+        output = c.outputs.data();
+        boundary = c.boundary;
+        const int code = static_cast<int>(boundary);
+        if (code < 0 || code > 3) fail("boundary", "a code from 0 to 3", std::to_string(code));
+        for (std::int64_t r = 0; r < outputs; ++r)
+            if (output[r] < 0 || output[r] >= sites())
+                fail("outputs", "sites from 0 to " + std::to_string(sites() - 1), std::to_string(output[r]));
+        for (std::int64_t k = 0; k < kernel; ++k)
+            for (int axis = 0; axis < 2; ++axis) {
+                const std::int64_t reach = offsets[2 * k + axis] < 0 ? -offsets[2 * k + axis] : offsets[2 * k + axis];
+                const std::int64_t size = axis ? width : height;
+                if (reach > 1000 || (boundary == Boundary::reflect && reach >= size && size > 0))
+                    fail("offsets", "steps shorter than the lattice", std::to_string(reach));
+            }
+    }
+
+    std::int64_t sites() const { return height * width; }
+
+    // Where tap k reads from at `site`, or -1.
+    std::int64_t source(std::int64_t site, std::int64_t k) const {
+        const std::int64_t y = source_index(site / width + offsets[2 * k], height, boundary);
+        const std::int64_t x = source_index(site % width + offsets[2 * k + 1], width, boundary);
+        return y < 0 || x < 0 ? -1 : y * width + x;
+    }
+    std::vector<std::int64_t> sources() const {
+        std::vector<std::int64_t> table(static_cast<std::size_t>(sites() * kernel));
+        for (std::int64_t s = 0; s < sites(); ++s)
+            for (std::int64_t k = 0; k < kernel; ++k) table[static_cast<std::size_t>(s * kernel + k)] = source(s, k);
+        return table;
+    }
+    const double* gate(std::int64_t t, std::int64_t b) const { return gates + (t * batch + b) * sites(); }
+};
+
+void check_result(const char* name, const TensorView& t, const TensorView& shape, const Chain& chain) {
+    check_cpu(name, t);
+    check_dtype(name, t, DType::f64);
+    check_shape(name, t, shape);
+    check_output(name, t);
+    check_disjoint(name, t, "taps", chain.taps);
+    check_disjoint(name, t, "gates", chain.gates);
+    if (chain.bias) check_disjoint(name, t, "bias", *chain.bias);
+}
+
+template <class F>
+void parallel(std::int64_t n, F&& body) {
+    parallel_for(n, max_threads(), [](void* f, std::int64_t i) { (*static_cast<std::remove_reference_t<F>*>(f))(i); }, &body);
+}
+
+// A sum of terms of any size, as value * 2^exponent.
+struct Scaled {
+    double value = 0;
+    std::int64_t exponent = 0;
+
+    void add(double term, std::int64_t e) {
+        if (term == 0) return;
+        if (value == 0 || e > exponent) {
+            value = shift(value, exponent - e);
+            exponent = e;
+        }
+        value += shift(term, e - exponent);
+    }
+    static double shift(double v, std::int64_t e) { return e < -2200 ? 0.0 * v : std::ldexp(v, static_cast<int>(e)); }
+};
+
+// The rows r_t of up to `lanes` outputs of one input, from r_N = e_x down to r_0.
+class Rows {
+  public:
+    Rows(const Problem& p, const std::vector<std::int64_t>& sources) : p_(p), sources_(sources) {
+        row_ = static_cast<double*>(thread_scratch(static_cast<std::size_t>(2 * p.sites() * lanes) * sizeof(double)));
+        next_ = row_ + p.sites() * lanes;
+    }
+
+    void run(std::int64_t b, const std::int64_t* outputs, std::int64_t count, bool scale) {
+        clear(row_);
+        for (std::int64_t l = 0; l < lanes; ++l) {
+            exponent[l] = 0;
+            from_bias[l] = Scaled{};
+            if (l < count) row_[outputs[l] * lanes + l] = 1.0;
+        }
+        for (std::int64_t t = p_.steps - 1; t >= 0; --t) {
+            step(t, b);
+            if (scale) rescale();
+        }
+    }
+
+    double at(std::int64_t site, std::int64_t lane) const { return row_[site * lanes + lane]; }
+    std::int64_t exponent[lanes];
+    Scaled from_bias[lanes];
+
+  private:
+    void clear(double* p) const {
+        for (std::int64_t i = 0; i < p_.sites() * lanes; ++i) p[i] = 0;
+    }
+
+    // r_{t-1}(y) = sum over x, k with x + offset_k = y of g_t(x) T_t(k) r_t(x).
+    void step(std::int64_t t, std::int64_t b) {
+        clear(next_);
+        const double *gate = p_.gate(t, b), *taps = p_.taps + t * p_.kernel;
+        double opened[lanes] = {};
+        for (std::int64_t s = 0; s < p_.sites(); ++s) {
+            if (gate[s] == 0) continue;
+            double q[lanes], any = 0;
+            for (std::int64_t l = 0; l < lanes; ++l) {
+                q[l] = gate[s] * row_[s * lanes + l];
+                any += std::fabs(q[l]);
+                opened[l] += q[l];
+            }
+            if (any == 0) continue;
+            for (std::int64_t k = 0; k < p_.kernel; ++k) {
+                const std::int64_t from = sources_[static_cast<std::size_t>(s * p_.kernel + k)];
+                if (from < 0) continue;
+                double* const r = next_ + from * lanes;
+                for (std::int64_t l = 0; l < lanes; ++l) r[l] += taps[k] * q[l];
+            }
+        }
+        if (p_.bias)
+            for (std::int64_t l = 0; l < lanes; ++l) from_bias[l].add(p_.bias[t] * opened[l], exponent[l]);
+        double* const swap = row_;
+        row_ = next_;
+        next_ = swap;
+    }
+
+    // Brings the largest weight of a row to [1, 2).
+    void rescale() {
+        double largest[lanes] = {};
+        for (std::int64_t s = 0; s < p_.sites(); ++s)
+            for (std::int64_t l = 0; l < lanes; ++l) {
+                const double size = std::fabs(row_[s * lanes + l]);
+                largest[l] = size > largest[l] ? size : largest[l];
+            }
+        double factor[lanes];
+        for (std::int64_t l = 0; l < lanes; ++l) {
+            const bool usable = largest[l] > 0 && std::isfinite(largest[l]);
+            const int e = usable ? std::ilogb(largest[l]) : 0;
+            factor[l] = std::ldexp(1.0, -e);
+            exponent[l] += e;
+        }
+        for (std::int64_t s = 0; s < p_.sites(); ++s)
+            for (std::int64_t l = 0; l < lanes; ++l) row_[s * lanes + l] *= factor[l];
+    }
+
+    const Problem& p_;
+    const std::vector<std::int64_t>& sources_;
+    double *row_, *next_;
+};
+
+}  // namespace
+
+void transfer(const Chain& chain, const TensorView& weights, const TensorView& from_bias, const TensorView* exponents) {
+    const Problem p(chain);
+    check_result("weights", weights, expected({p.batch, p.outputs, p.sites()}), chain);
+    check_result("from_bias", from_bias, expected({p.batch, p.outputs}), chain);
+    check_disjoint("from_bias", from_bias, "weights", weights);
+    if (exponents) check_result("exponents", *exponents, expected({p.batch, p.outputs, 2}), chain);
+    const std::vector<std::int64_t> sources = p.sources();
+    const std::int64_t blocks = (p.outputs + lanes - 1) / lanes;
+    parallel(p.batch * blocks, [&](std::int64_t task) {
+        const std::int64_t b = task / blocks, first = task % blocks * lanes;
+        const std::int64_t count = p.outputs - first < lanes ? p.outputs - first : lanes;
+        Rows rows(p, sources);
+        rows.run(b, p.output + first, count, exponents != nullptr);
+        for (std::int64_t l = 0; l < count; ++l) {
+            const std::int64_t row = b * p.outputs + first + l;
+            double* const out = static_cast<double*>(weights.data) + row * p.sites();
+            for (std::int64_t s = 0; s < p.sites(); ++s) out[s] = rows.at(s, l);
+            const Scaled& sum = rows.from_bias[l];
+            static_cast<double*>(from_bias.data)[row] = exponents ? sum.value : Scaled::shift(sum.value, sum.exponent);
+            if (exponents) {
+                static_cast<double*>(exponents->data)[2 * row] = static_cast<double>(rows.exponent[l]);
+                static_cast<double*>(exponents->data)[2 * row + 1] = static_cast<double>(sum.exponent);
+            }
+        }
+    });
+}
+
+void enumerate(const Chain& chain, const TensorView& weights, const TensorView& starts) {
+    const Problem p(chain);
+    std::int64_t count = 1;
+    for (std::int64_t t = 0; t < p.steps; ++t) {
+        if (p.kernel > 0 && count > (std::int64_t{1} << 40) / p.kernel) fail("taps", "fewer than 2^40 paths", "more");
+        count *= p.kernel;
+    }
+    check_result("weights", weights, expected({p.batch, p.outputs, count}), chain);
+    check_result("starts", starts, expected({p.outputs, count}), chain);
+    check_disjoint("starts", starts, "weights", weights);
+    const std::vector<std::int64_t> sources = p.sources();
+    parallel(p.outputs, [&](std::int64_t r) {
+        for (std::int64_t path = 0; path < count; ++path) {
+            // The first digit of the path's number is the step of layer 1, the last taken on the way back: digits from the top.
+            std::int64_t place = count, site = p.output[r];
+            for (std::int64_t b = 0; b < p.batch; ++b)
+                static_cast<double*>(weights.data)[(b * p.outputs + r) * count + path] = 1.0;
+            for (std::int64_t t = p.steps - 1; t >= 0; --t) {
+                place /= p.kernel;
+                const std::int64_t k = path / place % p.kernel, from = site < 0 ? -1 : sources[static_cast<std::size_t>(site * p.kernel + k)];
+                for (std::int64_t b = 0; b < p.batch; ++b) {
+                    double& w = static_cast<double*>(weights.data)[(b * p.outputs + r) * count + path];
+                    w = from < 0 ? 0.0 : w * (p.gate(t, b)[site] * p.taps[t * p.kernel + k]);
+                }
+                site = from;
+            }
+            static_cast<double*>(starts.data)[r * count + path] = static_cast<double>(site);
+        }
+    });
+}
+
+void sample(const Chain& chain, const TensorView& psi0, std::int64_t samples, std::uint64_t seed, std::int64_t first,
+            const TensorView& mean, const TensorView& variance) {
+    const Problem p(chain);
+    check_input("psi0", psi0, 3);
+    check_shape("psi0", psi0, expected({p.batch, p.height, p.width}));
+    check_result("mean", mean, expected({p.batch, p.outputs}), chain);
+    check_result("variance", variance, expected({p.batch, p.outputs}), chain);
+    check_disjoint("mean", mean, "psi0", psi0);
+    check_disjoint("variance", variance, "psi0", psi0);
+    check_disjoint("variance", variance, "mean", mean);
+    if (samples < 2 || samples > std::numeric_limits<std::uint32_t>::max()) fail("samples", "2 to 2^32 - 1", std::to_string(samples));
+    if (first < 0) fail("first", "an integer >= 0", std::to_string(first));
+    const std::vector<std::int64_t> sources = p.sources();
+    std::vector<double> total(static_cast<std::size_t>(p.steps));
+    for (std::int64_t t = 0; t < p.steps; ++t)
+        for (std::int64_t k = 0; k < p.kernel; ++k) total[static_cast<std::size_t>(t)] += std::fabs(p.taps[t * p.kernel + k]);
+
+    auto path = [&](std::int64_t b, std::int64_t site, std::uint32_t number) {
+        const std::uint32_t end = static_cast<std::uint32_t>(site), input = static_cast<std::uint32_t>(first + b);
+        double weight = 1.0, value = 0.0;
+        for (std::int64_t t = p.steps - 1, draw = 0; t >= 0; --t, ++draw) {
+            weight *= p.gate(t, b)[site];
+            if (weight == 0) return value;
+            if (p.bias) value += weight * p.bias[t];
+            // Two draws share a block of random bits.
+            const std::uint32_t purpose = static_cast<std::uint32_t>(Purpose::path_sum) << 24 | static_cast<std::uint32_t>(draw / 2);
+            const auto bits = philox({purpose, end, number, input}, seed);
+            const double u = draw % 2 ? uniform(bits[2], bits[3]) : uniform(bits[0], bits[1]);
+            const double* const taps = p.taps + t * p.kernel;
+            double left = u * total[static_cast<std::size_t>(t)];
+            std::int64_t k = -1;
+            for (std::int64_t i = 0; i < p.kernel; ++i) {
+                if (taps[i] == 0) continue;
+                k = i;
+                left -= std::fabs(taps[i]);
+                if (left < 0) break;
+            }
+            if (k < 0) return value;  // no step leads on
+            weight *= std::copysign(total[static_cast<std::size_t>(t)], taps[k]);
+            site = sources[static_cast<std::size_t>(site * p.kernel + k)];
+            if (site < 0) return value;
+        }
+        return value + weight * static_cast<const double*>(psi0.data)[b * p.sites() + site];
+    };
+    parallel(p.batch * p.outputs, [&](std::int64_t i) {
+        const std::int64_t b = i / p.outputs, site = p.output[i % p.outputs];
+        double average = 0, squares = 0;  // Welford's recurrence
+        for (std::int64_t s = 0; s < samples; ++s) {
+            const double value = path(b, site, static_cast<std::uint32_t>(s)), off = value - average;
+            average += off / static_cast<double>(s + 1);
+            squares += off * (value - average);
+        }
+        static_cast<double*>(mean.data)[i] = average;
+        static_cast<double*>(variance.data)[i] = squares / static_cast<double>(samples - 1) / static_cast<double>(samples);
+    });
+}
+
+}  // namespace qcore::paths
