@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from qcore.checkpoint import Checkpoint, load_checkpoint
+from qcore.checkpoint import Checkpoint
 from qcore.cli import figures
 from qcore.cli.arguments import (
     DEFAULTS,
@@ -18,14 +19,25 @@ from qcore.cli.arguments import (
     add_data_argument,
     add_model_arguments,
     configured,
-    integer,
     load_data,
+)
+from qcore.cli.pictures import (
+    DIGIT,
+    add_image_arguments,
+    chain_checkpoint,
+    choose_image,
+    data_for,
+    first_of,
+    out_file,
+    write,
 )
 from qcore.data import Digits
 from qcore.training import CHAINS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _PANELS = 8
-_DIGIT = 3
 _OF_A_RUN = ("model", "depth", "seed", "init")
 
 
@@ -44,14 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="draw a trained chain")
     add_model_arguments(parser, [model for model in MODELS if model != "none"])
-    image = parser.add_mutually_exclusive_group()
-    image.add_argument(
-        "--digit",
-        type=integer(0, 10),
-        metavar="N",
-        help=f"the first test image of this digit (default {_DIGIT})",
-    )
-    image.add_argument("--index", type=integer(0), metavar="I", help="the test image of this index")
+    add_image_arguments(parser)
     parser.add_argument(
         "--layers", type=layer_list, metavar="L,L,...", help="0 is the input (default: eight, evenly spread)"
     )
@@ -64,7 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw the grid."""
     saved = _checkpoint(arguments)
-    folder = arguments.data or (saved.source.folder if saved else None)
     if saved is not None:
         chain, model, depth = saved.classifier().chain, saved.config.model, saved.config.depth
         origin = f"trained, epoch {saved.epochs_done}"
@@ -79,41 +83,28 @@ def run(arguments: argparse.Namespace) -> int:
     layers = _spread(depth) if arguments.layers is None else arguments.layers
     if layers[-1] > depth:
         raise CommandError(f"--layers: expected layers up to the depth, {depth}, got {layers[-1]}")
-    out = arguments.out or (arguments.checkpoint or Path("_")).with_name("evolution.png")
-    if out.is_dir():
-        raise CommandError(f"--out: expected a PNG file, got the folder {out}")
-    data = load_data(folder)
-    if saved is not None and data.image_size != saved.source.image_size:
-        raise CommandError(
-            f"--data: expected images of {saved.source.image_size}, as the checkpoint, got {data.image_size}"
-        )
-    index = _choose(data, arguments)
+    out = out_file(arguments.out, arguments.checkpoint, "evolution.png")
+    data = load_data(arguments.data) if saved is None else data_for(saved, arguments.data)
+    index = choose_image(data, arguments)
     title = f"{model}, depth {depth}, {origin}"
-    try:
-        draw_evolution(chain, data, layers, out, title=title, index=index)
-    except OSError as error:
-        raise CommandError(f"--out: cannot write {out}: {error.strerror}") from None
+    write(evolution(chain, data, layers, title=title, index=index), out)
     print(out)
     return 0
 
 
-def draw_evolution(
-    chain: nn.Module, data: Digits, layers: list[int], out: Path, *, title: str, index: int | None = None
-) -> None:
-    """Draw the states of a test image (the first 3 if ``index`` is None) after the layers, into a PNG file.
+def evolution(
+    chain: nn.Module, data: Digits, layers: list[int], *, title: str, index: int | None = None
+) -> Figure:
+    """A picture of the states of a test image (the first 3 if ``index`` is None) after the layers.
 
     Raises:
         MissingPackage: matplotlib is not installed.
-        OSError: the file cannot be written.
     """
     if index is None:
-        index = first_of(data, _DIGIT)
+        index = first_of(data, DIGIT)
     states = states_after(chain, data.test_images[index : index + 1], layers)
-    label = int(data.test_labels[index])
-    figure = figures.evolution(
-        layers, [state[0, 0] for state in states], f"{title}: {data.name} test image {index}, a {label}"
-    )
-    figures.write_png(figure, out)
+    image = f"{data.name} test image {index}, a {int(data.test_labels[index])}"
+    return figures.evolution(layers, [state[0, 0] for state in states], f"{title}: {image}")
 
 
 def states_after(chain: nn.Module, image: Tensor, layers: list[int]) -> list[Tensor]:
@@ -132,33 +123,7 @@ def _checkpoint(arguments: argparse.Namespace) -> Checkpoint | None:
     for name in _OF_A_RUN:
         if getattr(arguments, name) is not None:
             raise CommandError(f"--{name}: not allowed with --checkpoint, which has its own")
-    saved = load_checkpoint(arguments.checkpoint)
-    if saved.config.model == "none":
-        raise CommandError(f"--checkpoint: expected a model with a chain, got {saved.path} of model 'none'")
-    return saved
-
-
-def _choose(data: Digits, arguments: argparse.Namespace) -> int:
-    count = len(data.test_labels)
-    if arguments.index is not None:
-        if arguments.index >= count:
-            raise CommandError(f"--index: expected less than the {count} test images, got {arguments.index}")
-        return int(arguments.index)
-    return first_of(data, _DIGIT if arguments.digit is None else arguments.digit)
-
-
-def first_of(data: Digits, digit: int) -> int:
-    """Index of the first test image of a digit.
-
-    Raises:
-        CommandError: there is none.
-    """
-    found = (data.test_labels == digit).nonzero()
-    if len(found) == 0:
-        raise CommandError(
-            f"--digit: expected a digit that the {len(data.test_labels)} test images hold, got {digit}"
-        )
-    return int(found[0])
+    return chain_checkpoint(arguments.checkpoint)
 
 
 def _spread(depth: int) -> list[int]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from qcore.residual import Layers
+
 _INK, _MUTED, _LOSS, _ACCURACY = "#222222", "#777777", "#b5502a", "#1f5f8b"
 _COLORS = {"pde1": "#b5502a", "pde2": "#1f5f8b", "resnet": "#3d8b4f", "none": "#999999"}
 
@@ -155,6 +157,78 @@ def evolution(layers: Sequence[int], states: Sequence[torch.Tensor], title: str)
         _panel(axes, layer, state, float(state.sum()) / mass if mass else float("nan"))
     for axes in list(panels):
         axes.set_axis_off()
+    figure.suptitle(title, color=_INK, fontsize=11)
+    return figure
+
+
+def explanation(
+    image: torch.Tensor,
+    output: torch.Tensor,
+    weights: torch.Tensor,
+    pixel: tuple[int, int],
+    layers: Layers,
+    kept: torch.Tensor,
+    title: str,
+) -> Figure:
+    """Input, output and where the paths into one output pixel come from, above what each layer does.
+
+    Args:
+        image, output: (H, W), before and after the chain.
+        weights: (H, W), summed weights of the paths from every input pixel to ``pixel``.
+        pixel: row and column in the output.
+        layers: of the chain.
+        kept: (T + 1,) share of the mass after 0, ..., T layers.
+
+    Raises:
+        MissingPackage: matplotlib is not installed.
+    """
+    figure = _figure(11.0, 6.0)
+    upper, lower = figure.subplots(2, 4, height_ratios=(1.25, 1.0))
+    contribution = weights * image
+    for axes, field, name, signed in (
+        (upper[0], image, "input", False),
+        (upper[1], output, "output", False),
+        (upper[2], weights, "weight of the paths into the cross", True),
+        (upper[3], contribution, "what they bring: weight x input", True),
+    ):
+        peak = float(field.abs().max()) or 1.0
+        axes.imshow(
+            field.numpy(), cmap="RdBu_r" if signed else "magma", vmin=-peak if signed else 0.0, vmax=peak
+        )
+        axes.plot(pixel[1], pixel[0], "+", color="#111111" if signed else "#66ff66", markersize=9)
+        axes.set_title(name, color=_INK, fontsize=10)
+        total = float(field.sum())
+        axes.set_xlabel(f"sum {total:.3g}   largest {peak:.3g}", color=_MUTED, fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    depth = len(layers.gain)
+    after = range(depth + 1)
+    start = torch.zeros(1, 2, dtype=layers.drift.dtype)
+    drift = torch.cat([start, layers.drift.cumsum(0)])
+    variance = torch.cat([start, layers.variance.cumsum(0)])
+    for axis, (name, color) in enumerate((("x", _LOSS), ("y", _ACCURACY))):
+        lower[0].plot(after, drift[:, axis], color=color, label=name)
+        lower[1].plot(after, variance[:, axis], color=color, label=name)
+    for half in (image.shape[1] / 2, -image.shape[1] / 2):
+        lower[0].axhline(half, color="#bbbbbb", linewidth=0.8, linestyle="--")
+    lower[2].plot(range(1, depth + 1), layers.gain, color=_LOSS, marker=".", label="largest of a wave")
+    lower[2].plot(range(1, depth + 1), layers.mass, color=_ACCURACY, marker=".", label="of the mass")
+    lower[2].axhline(1.0, color="#bbbbbb", linewidth=0.8)
+    lower[3].plot(after, kept.clamp(min=1e-9), color=_INK)
+    lower[3].set_yscale("log")
+    lower[3].axhline(1.0, color="#bbbbbb", linewidth=0.8)
+    titles = (
+        "drift (pixels; dashed: half the frame)",
+        "variance (pixels²)",
+        "gain of each layer",
+        "mass left",
+    )
+    for axes, name in zip(lower, titles, strict=True):
+        axes.set_title(name, color=_INK, fontsize=10)
+        axes.set_xlabel("layer", color=_MUTED)
+        _plain(axes)
+    for axes in lower[:3]:
+        axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, color=_INK, fontsize=11)
     return figure
 

@@ -23,7 +23,7 @@ from qcore.cli.arguments import (
     positive,
     prepare_folder,
 )
-from qcore.cli.evolve import draw_evolution
+from qcore.cli.evolve import evolution
 from qcore.cli.interrupt import stopping_on_interrupt
 from qcore.cli.progress import GridProgress, grid_progress
 from qcore.cli.workers import Workers, checkpoint_name
@@ -214,12 +214,8 @@ def _evolutions(out: Path, runs: list[Run], data: Digits) -> list[Path]:
             if (config.model, config.depth, config.seed) != (model, 27, 0) or not path.exists():
                 continue
             target = out / f"evolution-{model}-{config.init}.png"
-            draw_evolution(
-                load_checkpoint(path).classifier().chain,
-                data,
-                _PICTURED_LAYERS,
-                target,
-                title=f"{experiment.TITLES[model]}, depth 27, started {config.init}, trained",
-            )
+            chain = load_checkpoint(path).classifier().chain
+            title = f"{experiment.TITLES[model]}, depth 27, started {config.init}, trained"
+            figures.write_png(evolution(chain, data, _PICTURED_LAYERS, title=title), target)
             written.append(target)
     return written
