@@ -6,15 +6,18 @@
 #include <vector>
 
 #include "core/check.hpp"
+#include "core/isa.hpp"
 #include "core/parallel.hpp"
 #include "core/philox.hpp"
+#include "paths/row_step.hpp"
+
+namespace qcore {
+QC_ISA_OBJECT(paths::Kernels, path_kernels)
+}
 
 namespace qcore::paths {
 
 namespace {
-
-// Outputs that are worked off together, one a lane.
-constexpr std::int64_t lanes = 16;
 
 TensorView expected(std::initializer_list<std::int64_t> shape) {
     TensorView t;
@@ -58,6 +61,7 @@ struct Problem {
         offsets = c.offsets.data();
         output = c.outputs.data();
         boundary = c.boundary;
+        if (sites() > std::numeric_limits<std::int32_t>::max()) fail("gates", "fewer than 2^31 sites", c.gates.shape_text());
         const int code = static_cast<int>(boundary);
         if (code < 0 || code > 3) fail("boundary", "a code from 0 to 3", std::to_string(code));
         for (std::int64_t r = 0; r < outputs; ++r)
@@ -120,16 +124,38 @@ struct Scaled {
     static double shift(double v, std::int64_t e) { return e < -2200 ? 0.0 * v : std::ldexp(v, static_cast<int>(e)); }
 };
 
+// For every site the sites and taps that read it.
+struct Readers {
+    std::vector<std::int64_t> begin;
+    std::vector<std::int32_t> site, tap;
+
+    explicit Readers(const Problem& p) : begin(static_cast<std::size_t>(p.sites() + 1)) {
+        const std::vector<std::int64_t> sources = p.sources();
+        for (const std::int64_t from : sources)
+            if (from >= 0) ++begin[static_cast<std::size_t>(from + 1)];
+        for (std::size_t i = 1; i < begin.size(); ++i) begin[i] += begin[i - 1];
+        site.resize(static_cast<std::size_t>(begin.back()));
+        tap.resize(site.size());
+        std::vector<std::int64_t> end(begin.begin(), begin.end() - 1);
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            if (sources[i] < 0) continue;
+            const std::size_t place = static_cast<std::size_t>(end[static_cast<std::size_t>(sources[i])]++);
+            site[place] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) / p.kernel);
+            tap[place] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % p.kernel);
+        }
+    }
+};
+
 // The rows r_t of up to `lanes` outputs of one input, from r_N = e_x down to r_0.
 class Rows {
   public:
-    Rows(const Problem& p, const std::vector<std::int64_t>& sources) : p_(p), sources_(sources) {
+    Rows(const Problem& p, const Readers& readers) : p_(p), readers_(readers), kernels_(selected_path_kernels()) {
         row_ = static_cast<double*>(thread_scratch(static_cast<std::size_t>(2 * p.sites() * lanes) * sizeof(double)));
         next_ = row_ + p.sites() * lanes;
     }
 
     void run(std::int64_t b, const std::int64_t* outputs, std::int64_t count, bool scale) {
-        clear(row_);
+        for (std::int64_t i = 0; i < p_.sites() * lanes; ++i) row_[i] = 0;
         for (std::int64_t l = 0; l < lanes; ++l) {
             exponent[l] = 0;
             from_bias[l] = Scaled{};
@@ -146,31 +172,11 @@ class Rows {
     Scaled from_bias[lanes];
 
   private:
-    void clear(double* p) const {
-        for (std::int64_t i = 0; i < p_.sites() * lanes; ++i) p[i] = 0;
-    }
-
     // r_{t-1}(y) = sum over x, k with x + offset_k = y of g_t(x) T_t(k) r_t(x).
     void step(std::int64_t t, std::int64_t b) {
-        clear(next_);
-        const double *gate = p_.gate(t, b), *taps = p_.taps + t * p_.kernel;
-        double opened[lanes] = {};
-        for (std::int64_t s = 0; s < p_.sites(); ++s) {
-            if (gate[s] == 0) continue;
-            double q[lanes], any = 0;
-            for (std::int64_t l = 0; l < lanes; ++l) {
-                q[l] = gate[s] * row_[s * lanes + l];
-                any += std::fabs(q[l]);
-                opened[l] += q[l];
-            }
-            if (any == 0) continue;
-            for (std::int64_t k = 0; k < p_.kernel; ++k) {
-                const std::int64_t from = sources_[static_cast<std::size_t>(s * p_.kernel + k)];
-                if (from < 0) continue;
-                double* const r = next_ + from * lanes;
-                for (std::int64_t l = 0; l < lanes; ++l) r[l] += taps[k] * q[l];
-            }
-        }
+        double opened[lanes];
+        kernels_.step({p_.sites(), readers_.begin.data(), readers_.site.data(), readers_.tap.data(), p_.gate(t, b),
+                       p_.taps + t * p_.kernel, row_, next_, opened});
         if (p_.bias)
             for (std::int64_t l = 0; l < lanes; ++l) from_bias[l].add(p_.bias[t] * opened[l], exponent[l]);
         double* const swap = row_;
@@ -198,7 +204,8 @@ class Rows {
     }
 
     const Problem& p_;
-    const std::vector<std::int64_t>& sources_;
+    const Readers& readers_;
+    const Kernels& kernels_;
     double *row_, *next_;
 };
 
@@ -210,12 +217,12 @@ void transfer(const Chain& chain, const TensorView& weights, const TensorView& f
     check_result("from_bias", from_bias, expected({p.batch, p.outputs}), chain);
     check_disjoint("from_bias", from_bias, "weights", weights);
     if (exponents) check_result("exponents", *exponents, expected({p.batch, p.outputs, 2}), chain);
-    const std::vector<std::int64_t> sources = p.sources();
+    const Readers readers(p);
     const std::int64_t blocks = (p.outputs + lanes - 1) / lanes;
     parallel(p.batch * blocks, [&](std::int64_t task) {
         const std::int64_t b = task / blocks, first = task % blocks * lanes;
         const std::int64_t count = p.outputs - first < lanes ? p.outputs - first : lanes;
-        Rows rows(p, sources);
+        Rows rows(p, readers);
         rows.run(b, p.output + first, count, exponents != nullptr);
         for (std::int64_t l = 0; l < count; ++l) {
             const std::int64_t row = b * p.outputs + first + l;
