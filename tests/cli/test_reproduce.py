@@ -74,6 +74,11 @@ def test_runs_the_grid_and_goes_on(command: Command, mnist: Path) -> None:
     assert (result.status, result.err) == (0, "")
     assert "6 runs on mnist, 6 done" in result.out
 
+    # The table holds what earlier commands with the same settings left, too.
+    result = command(*common, "--seeds", 2, "--models", "none")
+    assert "2 runs on mnist, 2 done" in result.out
+    assert "PDE network 1" in (out / "table.md").read_text()
+
 
 def test_interrupted_run_goes_on_from_its_last_state(mnist: Path, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "qcore", "reproduce", "--data", mnist, "--models", "pde1", "--depths", "3"]

@@ -103,16 +103,23 @@ def run(arguments: argparse.Namespace) -> int:
         f"{jobs} at a time, threads of each: {arguments.threads}; results in {out}"
     )
     finished = not left or _train(left, arguments, known, jobs)
-    runs = [known.runs[config] for config in wanted if config in known.runs]
+    # With those of earlier commands: a grid may be put together from several.
+    runs = [run for run in known.runs.values() if _settings(run.config) == _settings(wanted[0])]
     if runs:
-        _report(out, runs, data, arguments)
+        _report(out, runs, data)
     if finished:
         return 0
+    done = sum(config in known.runs for config in wanted)
     print(
-        f"qcore reproduce: interrupted after {len(runs)} of {len(wanted)} runs; the same command goes on",
+        f"qcore reproduce: interrupted after {done} of {len(wanted)} runs; the same command goes on",
         file=sys.stderr,
     )
     return 130
+
+
+def _settings(config: TrainConfig) -> tuple[int, int, float]:
+    """What runs share that are compared in one table."""
+    return config.epochs, config.batch_size, config.lr
 
 
 class _Known:
@@ -165,7 +172,7 @@ def _tell(workers: Workers, bar: GridProgress) -> None:
         bar.epochs(config, epochs)
 
 
-def _report(out: Path, runs: list[Run], data: Digits, arguments: argparse.Namespace) -> None:
+def _report(out: Path, runs: list[Run], data: Digits) -> None:
     """Write table.md and the pictures; print the table."""
     text = _table(runs, data)
     with replacing(out / "table.md") as temporary:
