@@ -5,17 +5,31 @@ walk, and sums over one step of all lattice paths; the functions here say each o
 approximations of the residual-networks paper.
 """
 
+from qcore.residual.gaussian import Lagrangian, action, gaussian_kernel, lagrangian
 from qcore.residual.layers import Layers, layers
+from qcore.residual.legendre import discrete_lagrangian
 from qcore.residual.paths import LogPathSum, Paths, PathSamples, PathSum, path_sum
 from qcore.residual.signal import mass_kept
+from qcore.residual.spectrum import generator, hamiltonian
+from qcore.residual.walk import Moments, composed_kernel, moments
 
 __all__ = [
+    "Lagrangian",
     "Layers",
     "LogPathSum",
+    "Moments",
     "PathSamples",
     "PathSum",
     "Paths",
+    "action",
+    "composed_kernel",
+    "discrete_lagrangian",
+    "gaussian_kernel",
+    "generator",
+    "hamiltonian",
+    "lagrangian",
     "layers",
     "mass_kept",
+    "moments",
     "path_sum",
 ]

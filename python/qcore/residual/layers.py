@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from qcore._ops import _check
 from qcore.nn import PDEChain, ResidualChain
+from qcore.residual._kernels import cumulants, merge, split
 from qcore.stencil import stability, symbol
 
 _WAVES = 64  # wave numbers along an axis, where there is no closed form of the largest gain
@@ -58,14 +58,9 @@ def layers(chain: nn.Module) -> Layers:
         taps = chain.taps().double()
         if taps.shape[1] != 1:
             raise _check.wrong_value("chain", "one channel", taps.shape[1])
-        weights = taps[:, 0] + _identity(taps.shape[2:])
-        height, width = weights.shape[1:]
-        x = width // 2 - torch.arange(width, dtype=torch.float64)  # displacements, against the offsets
-        y = height // 2 - torch.arange(height, dtype=torch.float64)
-        mass = weights.sum((1, 2))
-        along_x, along_y = weights.sum(1) / mass[:, None], weights.sum(2) / mass[:, None]
-        drift = torch.stack([along_x @ x, along_y @ y], 1)
-        variance = torch.stack([along_x @ x**2, along_y @ y**2], 1) - drift**2
+        kernel = merge(*split(taps, 1.0))
+        mass, drift, covariance, _ = cumulants(kernel)
+        variance = covariance[:, 0].diagonal(dim1=1, dim2=2)
         if isinstance(chain, PDEChain):
             names = ("alpha", "beta", "sigma", "rho", "gamma")
             parameters = [getattr(chain, name).double().reshape(-1) for name in names]
@@ -73,11 +68,7 @@ def layers(chain: nn.Module) -> Layers:
         else:
             wave = torch.arange(_WAVES, dtype=torch.float64) * (2 * torch.pi / _WAVES)
             p = torch.cartesian_prod(wave, wave)
-            gain = symbol(taps, p, 1.0)[:, 0].abs().amax(1) if len(taps) else mass
+            gain = symbol(taps, p, 1.0)[:, 0].abs().amax(1) if len(taps) else mass[:, 0]
             stable = gain <= 1
-        return Layers(mass, drift, variance, gain, stable, (weights >= 0).all(2).all(1))
-
-
-def _identity(kernel: torch.Size) -> Tensor:
-    one = torch.ones(1, 1, dtype=torch.float64)
-    return F.pad(one, [k // 2 for k in reversed(kernel) for _ in range(2)])
+        positive = (kernel >= 0).flatten(1).all(1)
+        return Layers(mass[:, 0], drift[:, 0], variance, gain, stable, positive)
