@@ -1,7 +1,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
+#include <string>
+#include <vector>
 
 #include "bindings/array.hpp"
 #include "bindings/module.hpp"
@@ -42,11 +43,16 @@ void sample(py::handle taps, const Integers& offsets, py::handle gates, py::hand
                   seed, first, amean.view(), avariance.view());
 }
 
+std::vector<std::uint32_t> random_words(const std::vector<std::uint32_t>& counter, std::uint64_t key) {
+    if (counter.size() != 4) throw py::value_error("counter: expected 4 words, got " + std::to_string(counter.size()));
+    const auto words = philox({counter[0], counter[1], counter[2], counter[3]}, key);
+    return {words.begin(), words.end()};
+}
+
 }  // namespace
 
 void register_paths(py::module_& m) {
-    m.def("philox", [](const std::array<std::uint32_t, 4>& counter, std::uint64_t key) { return philox(counter, key); },
-          py::arg("counter"), py::arg("key"), "Philox4x32-10: four random words of a counter and a key.");
+    m.def("philox", &random_words, py::arg("counter"), py::arg("key"), "Philox4x32-10: four random words of a counter and a key.");
     m.def("paths_transfer", &transfer, py::arg("taps"), py::arg("offsets"), py::arg("gates"), py::arg("bias"), py::arg("outputs"),
           py::arg("boundary"), py::arg("weights"), py::arg("from_bias"), py::arg("exponents"));
     m.def("paths_enumerate", &enumerate, py::arg("taps"), py::arg("offsets"), py::arg("gates"), py::arg("outputs"), py::arg("boundary"),

@@ -25,10 +25,11 @@ QC_HD std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, 
     return counter;
 }
 
-// Uniform in (0, 1), with 53 bits.
-QC_HD double uniform(std::uint32_t high, std::uint32_t low) {
-    const std::uint64_t bits = (std::uint64_t{high} << 32 | low) >> 11;
-    return (static_cast<double>(bits) + 0.5) * 0x1p-53;
+// Uniform in (0, 1), with 52 bits: with one more the largest would round to 1.
+QC_HD constexpr double uniform(std::uint32_t high, std::uint32_t low) {
+    const std::uint64_t bits = (std::uint64_t{high} << 32 | low) >> 12;
+    return (static_cast<double>(bits) + 0.5) * 0x1p-52;
 }
+static_assert(uniform(0, 0) > 0 && uniform(~0u, ~0u) < 1);
 
 }  // namespace qcore

@@ -1,8 +1,11 @@
 #include "paths/path_sum.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/check.hpp"
@@ -69,10 +72,9 @@ struct Problem {
                 fail("outputs", "sites from 0 to " + std::to_string(sites() - 1), std::to_string(output[r]));
         for (std::int64_t k = 0; k < kernel; ++k)
             for (int axis = 0; axis < 2; ++axis) {
-                const std::int64_t reach = offsets[2 * k + axis] < 0 ? -offsets[2 * k + axis] : offsets[2 * k + axis];
-                const std::int64_t size = axis ? width : height;
-                if (reach > 1000 || (boundary == Boundary::reflect && reach >= size && size > 0))
-                    fail("offsets", "steps shorter than the lattice", std::to_string(reach));
+                const std::int64_t offset = offsets[2 * k + axis], size = axis ? width : height;
+                if (offset < -1000 || offset > 1000 || (boundary == Boundary::reflect && std::abs(offset) >= size && size > 0))
+                    fail("offsets", "steps shorter than the lattice", std::to_string(offset));
             }
     }
 
@@ -124,10 +126,24 @@ struct Scaled {
     static double shift(double v, std::int64_t e) { return e < -2200 ? 0.0 * v : std::ldexp(v, static_cast<int>(e)); }
 };
 
+// Mean of numbers and the sum of their squared distances from it, by Welford's recurrence.
+struct Spread {
+    double count = 0, mean = 0, squares = 0;
+
+    void add(double value) { add(Spread{1, value, 0}); }
+    void add(const Spread& other) {
+        const double off = other.mean - mean, both = count + other.count;
+        mean += off * other.count / both;
+        squares += other.squares + off * off * count * other.count / both;
+        count = both;
+    }
+};
+
 // For every site the sites and taps that read it.
 struct Readers {
     std::vector<std::int64_t> begin;
     std::vector<std::int32_t> site, tap;
+    std::int64_t reach = 0;  // the farthest that any of them stands from what it reads
 
     explicit Readers(const Problem& p) : begin(static_cast<std::size_t>(p.sites() + 1)) {
         const std::vector<std::int64_t> sources = p.sources();
@@ -140,31 +156,62 @@ struct Readers {
         for (std::size_t i = 0; i < sources.size(); ++i) {
             if (sources[i] < 0) continue;
             const std::size_t place = static_cast<std::size_t>(end[static_cast<std::size_t>(sources[i])]++);
-            site[place] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) / p.kernel);
+            const std::int64_t x = static_cast<std::int64_t>(i) / p.kernel;
+            site[place] = static_cast<std::int32_t>(x);
+            reach = std::max(reach, std::abs(x - sources[i]));
             tap[place] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % p.kernel);
         }
     }
 };
 
-// The rows r_t of up to `lanes` outputs of one input, from r_N = e_x down to r_0.
+// The taps, with `scale` as taps * 2^exponent per layer, the largest of them in [1, 2): a row that is rescaled layer by layer then
+// stays in range whatever the taps are.
+struct Taps {
+    std::vector<double> scaled;
+    std::vector<std::int64_t> exponent;
+    const double* data;
+
+    Taps(const Problem& p, bool scale) : exponent(static_cast<std::size_t>(p.steps)), data(p.taps) {
+        if (!scale) return;
+        scaled.assign(p.taps, p.taps + p.steps * p.kernel);
+        data = scaled.data();
+        for (std::int64_t t = 0; t < p.steps; ++t) {
+            double largest = 0;
+            for (std::int64_t k = 0; k < p.kernel; ++k) largest = std::max(largest, std::fabs(p.taps[t * p.kernel + k]));
+            if (!(largest > 0) || !std::isfinite(largest)) continue;
+            const int e = std::ilogb(largest);
+            exponent[static_cast<std::size_t>(t)] = e;
+            for (std::int64_t k = 0; k < p.kernel; ++k) {
+                double& tap = scaled[static_cast<std::size_t>(t * p.kernel + k)];
+                tap = std::ldexp(tap, -e);
+            }
+        }
+    }
+};
+
+// The rows r_t of up to `lanes` outputs of one input, from r_N = e_x down to r_0. What is kept of r_t is g_t r_t: nothing else
+// of it is read by the layers before.
 class Rows {
   public:
-    Rows(const Problem& p, const Readers& readers) : p_(p), readers_(readers), kernels_(selected_path_kernels()) {
+    Rows(const Problem& p, const Taps& taps, const Readers& readers)
+        : p_(p), taps_(taps), readers_(readers), kernels_(selected_path_kernels()) {
         row_ = static_cast<double*>(thread_scratch(static_cast<std::size_t>(2 * p.sites() * lanes) * sizeof(double)));
         next_ = row_ + p.sites() * lanes;
     }
 
     void run(std::int64_t b, const std::int64_t* outputs, std::int64_t count, bool scale) {
-        for (std::int64_t i = 0; i < p_.sites() * lanes; ++i) row_[i] = 0;
+        for (std::int64_t i = 0; i < p_.sites() * lanes; ++i) row_[i] = next_[i] = 0;
         for (std::int64_t l = 0; l < lanes; ++l) {
             exponent[l] = 0;
             from_bias[l] = Scaled{};
-            if (l < count) row_[outputs[l] * lanes + l] = 1.0;
+            factor_[l] = 1;
+            sum_[l] = largest_[l] = 0;
+            if (l < count) row_[outputs[l] * lanes + l] = sum_[l] = p_.steps ? p_.gate(p_.steps - 1, b)[outputs[l]] : 1.0;
         }
-        for (std::int64_t t = p_.steps - 1; t >= 0; --t) {
-            step(t, b);
-            if (scale) rescale();
-        }
+        const auto [least, most] = std::minmax_element(outputs, outputs + count);
+        first_ = *least;
+        last_ = *most + 1;
+        for (std::int64_t t = p_.steps - 1; t >= 0; --t) step(t, b, scale);
     }
 
     double at(std::int64_t site, std::int64_t lane) const { return row_[site * lanes + lane]; }
@@ -172,41 +219,37 @@ class Rows {
     Scaled from_bias[lanes];
 
   private:
-    // r_{t-1}(y) = sum over x, k with x + offset_k = y of g_t(x) T_t(k) r_t(x).
-    void step(std::int64_t t, std::int64_t b) {
-        double opened[lanes];
-        kernels_.step({p_.sites(), readers_.begin.data(), readers_.site.data(), readers_.tap.data(), p_.gate(t, b),
-                       p_.taps + t * p_.kernel, row_, next_, opened});
+    // g_{t-1}(y) r_{t-1}(y) = g_{t-1}(y) sum over x, k with x + offset_k = y of T_t(k) g_t(x) r_t(x).
+    void step(std::int64_t t, std::int64_t b, bool scale) {
         if (p_.bias)
-            for (std::int64_t l = 0; l < lanes; ++l) from_bias[l].add(p_.bias[t] * opened[l], exponent[l]);
-        double* const swap = row_;
-        row_ = next_;
-        next_ = swap;
+            for (std::int64_t l = 0; l < lanes; ++l) from_bias[l].add(p_.bias[t] * sum_[l], exponent[l]);
+        if (scale) rescale();
+        // Beyond [first_, last_) both rows are still zero.
+        first_ = std::max<std::int64_t>(first_ - readers_.reach, 0);
+        last_ = std::min(last_ + readers_.reach, p_.sites());
+        kernels_.step({first_, last_, readers_.begin.data(), readers_.site.data(), readers_.tap.data(), t ? p_.gate(t - 1, b) : nullptr,
+                       taps_.data + t * p_.kernel, factor_, row_, next_, sum_, scale ? largest_ : nullptr});
+        for (std::int64_t l = 0; l < lanes; ++l) exponent[l] += taps_.exponent[static_cast<std::size_t>(t)];
+        std::swap(row_, next_);
     }
 
-    // Brings the largest weight of a row to [1, 2).
+    // Has the next step bring the largest weight of every row to [1, 2).
     void rescale() {
-        double largest[lanes] = {};
-        for (std::int64_t s = 0; s < p_.sites(); ++s)
-            for (std::int64_t l = 0; l < lanes; ++l) {
-                const double size = std::fabs(row_[s * lanes + l]);
-                largest[l] = size > largest[l] ? size : largest[l];
-            }
-        double factor[lanes];
         for (std::int64_t l = 0; l < lanes; ++l) {
-            const bool usable = largest[l] > 0 && std::isfinite(largest[l]);
-            const int e = usable ? std::ilogb(largest[l]) : 0;
-            factor[l] = std::ldexp(1.0, -e);
+            const bool usable = largest_[l] > 0 && std::isfinite(largest_[l]);
+            const int e = usable ? std::clamp(std::ilogb(largest_[l]), -1000, 1000) : 0;  // 2^-e is to be a normal number
+            factor_[l] = std::ldexp(1.0, -e);
             exponent[l] += e;
         }
-        for (std::int64_t s = 0; s < p_.sites(); ++s)
-            for (std::int64_t l = 0; l < lanes; ++l) row_[s * lanes + l] *= factor[l];
     }
 
     const Problem& p_;
+    const Taps& taps_;
     const Readers& readers_;
     const Kernels& kernels_;
     double *row_, *next_;
+    std::int64_t first_, last_;
+    double factor_[lanes], sum_[lanes], largest_[lanes];
 };
 
 }  // namespace
@@ -218,11 +261,12 @@ void transfer(const Chain& chain, const TensorView& weights, const TensorView& f
     check_disjoint("from_bias", from_bias, "weights", weights);
     if (exponents) check_result("exponents", *exponents, expected({p.batch, p.outputs, 2}), chain);
     const Readers readers(p);
+    const Taps taps(p, exponents != nullptr);
     const std::int64_t blocks = (p.outputs + lanes - 1) / lanes;
     parallel(p.batch * blocks, [&](std::int64_t task) {
         const std::int64_t b = task / blocks, first = task % blocks * lanes;
         const std::int64_t count = p.outputs - first < lanes ? p.outputs - first : lanes;
-        Rows rows(p, readers);
+        Rows rows(p, taps, readers);
         rows.run(b, p.output + first, count, exponents != nullptr);
         for (std::int64_t l = 0; l < count; ++l) {
             const std::int64_t row = b * p.outputs + first + l;
@@ -313,17 +357,22 @@ void sample(const Chain& chain, const TensorView& psi0, std::int64_t samples, st
         }
         return value + weight * static_cast<const double*>(psi0.data)[b * p.sites() + site];
     };
-    parallel(p.batch * p.outputs, [&](std::int64_t i) {
-        const std::int64_t b = i / p.outputs, site = p.output[i % p.outputs];
-        double average = 0, squares = 0;  // Welford's recurrence
-        for (std::int64_t s = 0; s < samples; ++s) {
-            const double value = path(b, site, static_cast<std::uint32_t>(s)), off = value - average;
-            average += off / static_cast<double>(s + 1);
-            squares += off * (value - average);
-        }
-        static_cast<double*>(mean.data)[i] = average;
-        static_cast<double*>(variance.data)[i] = squares / static_cast<double>(samples - 1) / static_cast<double>(samples);
+    // Parts that don't depend on the number of threads, so that one output keeps all of them busy.
+    const std::int64_t part = std::max<std::int64_t>(1024, (samples + 63) / 64), parts = (samples + part - 1) / part;
+    std::vector<Spread> spread(static_cast<std::size_t>(p.batch * p.outputs * parts));
+    parallel(p.batch * p.outputs * parts, [&](std::int64_t task) {
+        const std::int64_t i = task / parts, b = i / p.outputs, site = p.output[i % p.outputs], begin = task % parts * part;
+        Spread s;
+        for (std::int64_t number = begin; number < std::min(begin + part, samples); ++number)
+            s.add(path(b, site, static_cast<std::uint32_t>(number)));
+        spread[static_cast<std::size_t>(task)] = s;
     });
+    for (std::int64_t i = 0; i < p.batch * p.outputs; ++i) {
+        Spread all;
+        for (std::int64_t j = 0; j < parts; ++j) all.add(spread[static_cast<std::size_t>(i * parts + j)]);
+        static_cast<double*>(mean.data)[i] = all.mean;
+        static_cast<double*>(variance.data)[i] = all.squares / (all.count - 1) / all.count;
+    }
 }
 
 }  // namespace qcore::paths

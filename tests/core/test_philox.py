@@ -41,3 +41,8 @@ def test_every_bit_of_counter_and_key_changes_half_of_the_bits() -> None:
     assert share.mean().item() == pytest.approx(0.5, abs=0.02)  # of 192 x 128 bits: 6 standard deviations
     assert share.min() > 0.25
     assert share.max() < 0.75
+
+
+def test_a_counter_has_four_words() -> None:
+    with pytest.raises(ValueError, match="counter: expected 4 words, got 3"):
+        _core.philox([0, 0, 0], 0)

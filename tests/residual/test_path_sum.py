@@ -97,13 +97,9 @@ def test_paths_are_numbered_by_their_steps() -> None:
                 weight *= float(states[t - 1, 0, 0, site] > 0) * float(merged[t - 1, c])
                 site += c - 1
             within = 0 <= site < 6
-            found = listed.starts[end, p].item()
-            assert found in ((site,) if within else (-1,)) or found == -1
-            if found >= 0:
-                assert found == site
-                assert listed.weights[0, end, p].item() == pytest.approx(weight, rel=1e-13)
-            else:
-                assert listed.weights[0, end, p] == 0
+            assert listed.starts[end, p] == (site if within else -1)
+            expected = weight if within else 0.0
+            assert listed.weights[0, end, p].item() == pytest.approx(expected, rel=1e-13)
 
 
 def test_number_of_paths_within_the_frame() -> None:

@@ -197,6 +197,8 @@ def path_sum(
     _check.require_choice("domain", domain, _DOMAINS)
     if domain == "log" and method != "transfer":
         raise _check.wrong_value("domain", f"'linear' for the method {method!r}", repr(domain))
+    if not isinstance(absolute, bool):
+        raise _check.wrong_type("absolute", "a bool", type(absolute).__name__)
     if absolute and method == "sample":
         raise _check.wrong_value("absolute", "False for the method 'sample'", absolute)
     with torch.no_grad():
@@ -227,9 +229,10 @@ def _enumerate(chain: _ops.GatedChain, dtype: torch.dtype) -> Paths:
             "taps", "at most 2^24 paths to list in all (outputs= asks for fewer)", listed
         )
     weights, starts = _ops.enumerate_paths(chain)
-    weights = weights.to(dtype)
     offsets = torch.tensor(chain.offsets, dtype=torch.int64).reshape(-1, 2)
-    return Paths(weights, weights.sign(), weights.abs().log(), starts, offsets)
+    # Signs and logarithms also of what is too small for the dtype.
+    signs, logs = weights.sign().to(dtype), weights.abs().log().to(dtype)
+    return Paths(weights.to(dtype), signs, logs, starts, offsets)
 
 
 def _sample(chain: _ops.GatedChain, x: Tensor, samples: int, seed: int) -> PathSamples:
@@ -283,7 +286,8 @@ def _gated(
     places = used.nonzero()
     offsets = places - torch.tensor([k // 2 for k in kernel])
     flat = merged[:, used]
-    opened = (states.reshape(steps, x.shape[0], *sizes) > 0).double()
+    # At NaN a gate is open, as in the derivative of residual_chain.
+    opened = (~(states.reshape(steps, x.shape[0], *sizes) <= 0)).double()
     gates = opened + _closed(activation, slope) * (1.0 - opened)
     per_layer = None if bias is None else bias.double().reshape(steps).contiguous()
     if absolute:
@@ -318,6 +322,8 @@ def _of_module(chain: nn.Module) -> tuple[Tensor, Tensor | None, str, str, float
 def _ends(outputs: Tensor | Sequence[int] | None, sites: int) -> list[int]:
     if outputs is None:
         return list(range(sites))
+    if not isinstance(outputs, (Tensor, Sequence)):
+        raise _check.wrong_type("outputs", "a tensor or a sequence of integers", type(outputs).__name__)
     listed = outputs.tolist() if isinstance(outputs, Tensor) else list(outputs)
     if isinstance(outputs, Tensor) and (outputs.ndim != 1 or outputs.dtype != torch.int64):
         raise _check.wrong_value(
