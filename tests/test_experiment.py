@@ -11,6 +11,7 @@ import pytest
 
 from qcore.experiment import (
     PUBLISHED,
+    TITLES,
     ResultsError,
     Run,
     cells,
@@ -20,7 +21,7 @@ from qcore.experiment import (
     read_runs,
     write_runs,
 )
-from qcore.training import TrainConfig
+from qcore.training import CHAINS, TrainConfig
 
 
 def run(
@@ -69,6 +70,10 @@ def test_grid_is_every_cell_seed_by_seed() -> None:
             for init in ("uniform", "normal")
         ),
     }
+
+
+def test_every_model_has_a_title() -> None:
+    assert set(TITLES) == set(CHAINS)
 
 
 def test_grid_without_what_would_fill_it_is_empty() -> None:

@@ -1,4 +1,4 @@
-"""Packages that only the demo needs, imported when they are used."""
+"""Packages that only an extra brings, imported when they are used."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class MissingPackage(ImportError):
     """An optional package is not installed; the message says for what it is needed and how to get it."""
 
 
-def optional_import(name: str, purpose: str) -> ModuleType:
-    """Import a package of the ``demo`` extra.
+def optional_import(name: str, purpose: str, extra: str = "demo") -> ModuleType:
+    """Import a package of an extra of ours.
 
     Raises:
         MissingPackage: it is not installed. Other import errors (a broken install) pass through.
@@ -24,6 +24,6 @@ def optional_import(name: str, purpose: str) -> ModuleType:
             raise
         distribution = {"sklearn": "scikit-learn"}.get(package, package)
         raise MissingPackage(
-            f'{purpose} needs {distribution}, which is not installed: pip install "qcore-kernels[demo]"',
+            f'{purpose} needs {distribution}, which is not installed: pip install "qcore-kernels[{extra}]"',
             name=package,
         ) from None

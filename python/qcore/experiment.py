@@ -34,7 +34,13 @@ PUBLISHED: dict[tuple[str, int], tuple[float, ...]] = {
 }
 """Test accuracies (%), tables 4.1 and 4.2 of the paper, which disagree about the control."""
 
-TITLES = {"pde1": "PDE network 1", "pde2": "PDE network 2", "resnet": "residual control", "none": "head only"}
+TITLES = {
+    "pde1": "PDE network 1",
+    "pde2": "PDE network 2",
+    "resnet": "residual control",
+    "ode": "neural ODE",
+    "none": "head only",
+}
 
 
 class ResultsError(ValueError):

@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qcore.data import Digits
-from qcore.nn import DigitClassifier, PDEChain, ResidualChain
+from qcore.nn import DigitClassifier, PDEChain, ResidualChain, StencilODE
 from qcore.nn.chains import INITS
 
 CHAINS: dict[str, Callable[[int, str], nn.Module]] = {
     "pde1": lambda depth, init: PDEChain(depth, advection=1.0, init=init),
     "pde2": lambda depth, init: PDEChain(depth, advection=-1.0 / 8.0, init=init),
     "resnet": lambda depth, init: ResidualChain(depth),
+    "ode": lambda depth, init: StencilODE(depth, obstacle=True),  # one stencil; depth only refines the steps
     "none": lambda depth, init: nn.Identity(),
 }
 WITH_INITS = ("pde1", "pde2")  # the others start as torch's own layers do

@@ -160,7 +160,7 @@ def test_nan_in_the_data_reaches_the_loss(data: Digits) -> None:
 
 
 BAD_CONFIGS = {
-    "model": ({"model": "vgg"}, ValueError, "model: expected one of pde1, pde2, resnet, none, got 'vgg'"),
+    "model": ({"model": "vgg"}, ValueError, "model: expected one of pde1, pde2, resnet, ode, none, got 'v"),
     "depth": ({"depth": -1}, ValueError, "depth: expected at least 0 .* got -1"),
     "depth a float": ({"depth": 1.5}, TypeError, "depth: expected an int, got float"),
     "epochs": ({"epochs": 0}, ValueError, "epochs: expected at least 1 .* got 0"),

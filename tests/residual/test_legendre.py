@@ -171,6 +171,17 @@ def test_first_and_second_derivatives() -> None:
     assert torch.autograd.gradgradcheck(discrete_lagrangian, (v, taps, skip))
 
 
+def test_first_derivative_in_closed_form() -> None:
+    """With three weights and x = e^q: kappa(1) (1 - v) x^2 - kappa(0) v x - kappa(-1) (1 + v) = 0."""
+    v = torch.cat([torch.linspace(-0.95, 0.95, 39, dtype=F64), column(-1 + 1e-6, 1 - 1e-6)]).requires_grad_()
+    (q,) = torch.autograd.grad(discrete_lagrangian(v, LAYER).sum(), v)
+    v = v.detach()
+    ahead, linear, behind = 0.17 * (1 - v), -0.36 * v, -0.47 * (1 + v)
+    root = (linear**2 - 4 * ahead * behind).sqrt()
+    x = torch.where(linear < 0, (root - linear) / (2 * ahead), -2 * behind / (root + linear))
+    torch.testing.assert_close(q, x.log(), rtol=1e-9, atol=1e-13)
+
+
 def test_derivative_to_a_weight_of_zero() -> None:
     """dL/dkappa(u) = -e^{qu} / sum kappa e^{qu}, at kappa(u) = 0 too, inside the range of the walk."""
     taps = torch.tensor([[[0.3, 0.0, 0.5]]], dtype=F64, requires_grad=True)
@@ -188,6 +199,9 @@ def test_derivatives_at_the_end_and_beyond_are_not_nan() -> None:
     values = discrete_lagrangian(v, taps)[0, 0]
     (gradient,) = torch.autograd.grad(values[:2].sum(), taps, retain_graph=True)
     torch.testing.assert_close(gradient, torch.tensor([[[-1 / 0.17, 0.0, -1 / 0.47]]], dtype=F64))
+    single = torch.tensor([[[0.0, 0.0, 0.4]]], dtype=F64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(discrete_lagrangian(column(-1.0), single, 0.0).sum(), single)
+    assert gradient[0, 0].tolist() == pytest.approx([0.0, 0.0, -1 / 0.4])
     for leaf in (taps, v):
         (gradient,) = torch.autograd.grad(values[[0, 1, 3]].sum(), leaf, retain_graph=True)
         assert gradient.isfinite().all()

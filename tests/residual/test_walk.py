@@ -136,6 +136,25 @@ def test_moments_are_those_of_the_kernel(form: str, convolutional: bool) -> None
         assert got.item() == pytest.approx(expected.item(), rel=1e-8, abs=1e-8)
 
 
+def test_covariance_of_a_convolutional_skip_in_the_plane() -> None:
+    """Minus the second derivatives of the generator at p = 0; the mean is i times the first."""
+    taps, skip = draws(1, 1, 3, 5, seed=21, low=0.0, high=0.3), draws(1, 1, 3, 3, seed=22, low=0.0)
+    for form in FORMS:
+        found = moments(taps, skip, form=form)
+
+        def real(p: Tensor, form: str = form) -> Tensor:
+            return generator(taps, skip, p, form).real.sum()
+
+        def imaginary(p: Tensor, form: str = form) -> Tensor:
+            return generator(taps, skip, p, form).imag.sum()
+
+        origin = torch.zeros(2, dtype=F64)
+        hessian = torch.autograd.functional.hessian(real, origin)
+        torch.testing.assert_close(found.covariance[0], -hessian, rtol=1e-11, atol=1e-12)
+        slope = torch.autograd.functional.jacobian(imaginary, origin)
+        torch.testing.assert_close(found.mean[0], -slope, rtol=1e-11, atol=1e-12)
+
+
 def test_a_tap_moves_mass_against_its_offset() -> None:
     taps = torch.zeros(1, 1, 3, 5, dtype=F64)
     taps[0, 0, 0, 4] = 1.0  # the source one row up and two columns right
@@ -213,6 +232,16 @@ def test_kernels_of_two_parts_compose(form: str) -> None:
         for s in (slice(5), slice(2), slice(2, 5))
     )
     torch.testing.assert_close(whole, first * rest, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["linear", "pde"])
+def test_approximations_factorise_over_the_axes(form: str) -> None:
+    """Omega of a five-point layer is a sum over the axes, e^Omega a product; in a field y comes first."""
+    a, b, s, r = (draws(4, seed=i, low=0.3) for i in range(4))
+    plane = composed_kernel(pde_taps(a, b, s, r, 0.1), form=form, sites=(12, 17))[0]
+    along_x = composed_kernel(pde_taps(a, b, gamma=0.1), form=form, sites=17)[0]
+    along_y = composed_kernel(pde_taps(s, r), form=form, sites=12)[0]
+    torch.testing.assert_close(plane, along_y[:, None] * along_x, rtol=0.0, atol=1e-12)
 
 
 def test_where_every_gate_is_open_the_kernel_is_the_chain() -> None:

@@ -88,7 +88,10 @@ def add_model_arguments(parser: argparse.ArgumentParser, models: list[str]) -> N
     """--model, --depth, --seed, --init: None when not given, so that a checkpoint's can take their place."""
     parser.add_argument("--model", choices=models, help=f"the chain (default {DEFAULTS.model})")
     parser.add_argument(
-        "--depth", type=integer(0), metavar="N", help=f"number of its layers (default {DEFAULTS.depth})"
+        "--depth",
+        type=integer(0),
+        metavar="N",
+        help=f"number of its layers, or of the Euler steps of ode (default {DEFAULTS.depth})",
     )
     parser.add_argument(
         "--seed", type=integer(0), metavar="N", help=f"seed of weights and shuffles (default {DEFAULTS.seed})"

@@ -18,6 +18,7 @@ from qcore.cli.pictures import (
     out_file,
     write,
 )
+from qcore.nn import StencilODE
 from qcore.residual import Layers, layers, mass_kept, path_sum
 
 
@@ -52,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     data = data_for(saved, arguments.data)
     index = choose_image(data, arguments)
     chain = saved.classifier().chain.double()
+    if isinstance(chain, StencilODE):  # its Euler steps are layers
+        chain = chain.as_chain()
     image = data.test_images[index : index + 1].double()
     with torch.no_grad():
         output = chain(image)

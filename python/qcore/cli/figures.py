@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qcore.residual import Layers
 
 _INK, _MUTED, _LOSS, _ACCURACY = "#222222", "#777777", "#b5502a", "#1f5f8b"
-_COLORS = {"pde1": "#b5502a", "pde2": "#1f5f8b", "resnet": "#3d8b4f", "none": "#999999"}
+_COLORS = {"pde1": "#b5502a", "pde2": "#1f5f8b", "resnet": "#3d8b4f", "ode": "#7a4fa3", "none": "#999999"}
 
 
 def training_curve(history: Sequence[Epoch], title: str) -> Figure:

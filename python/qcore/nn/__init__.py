@@ -1,6 +1,7 @@
-"""Torch modules on the fused stencil kernels: residual chains, and a classifier of digits around them."""
+"""Torch modules on the fused stencil kernels: chains, a neural ODE, a classifier of digits."""
 
 from qcore.nn.chains import PDEChain, ResidualChain
 from qcore.nn.classifier import DigitClassifier
+from qcore.nn.ode import StencilODE
 
-__all__ = ["DigitClassifier", "PDEChain", "ResidualChain"]
+__all__ = ["DigitClassifier", "PDEChain", "ResidualChain", "StencilODE"]

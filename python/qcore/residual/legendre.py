@@ -12,7 +12,7 @@ from qcore.residual._kernels import displacements, merge, points, split
 
 # Bisection brings q, at most 1500 away, so near that each step of Newton's method doubles the digits.
 _BISECTIONS = 17
-_NEWTON_STEPS = 6
+_NEWTON_STEPS = 3
 
 
 def discrete_lagrangian(v: Tensor, taps: Tensor, skip: float | Tensor = 1.0) -> Tensor:
@@ -59,7 +59,7 @@ def discrete_lagrangian(v: Tensor, taps: Tensor, skip: float | Tensor = 1.0) -> 
     low, high = (sign * _end(weights, sign * u).expand(v.shape) for sign in (-1.0, 1.0))
     inside = ~((v <= low) | (v >= high))  # nan counts as inside, and stays nan
     safe = torch.where(inside, v, (weights * u).sum(-1) / weights.sum(-1))
-    q = _tilt(safe.detach(), weights, u)
+    q = torch.where(inside, _tilt(safe.detach(), weights, u), 0.0)
     # One more step of Newton's method, with a graph: it leaves q as it is and carries dq/dv and dq/dkappa.
     _, slope, curvature = _log_sum(q, kappa, u)
     movable = inside & (curvature > 0)
@@ -94,7 +94,7 @@ def _tilt(v: Tensor, kappa: Tensor, u: Tensor) -> Tensor:
     q = (low + high) / 2
     for _ in range(_NEWTON_STEPS):
         _, slope, curvature = _log_sum(q, kappa, u)
-        q = torch.where(curvature > 0, q + (v - slope) / curvature, q).clamp(low, high)
+        q = torch.where(curvature > 0, q + (v - slope) / curvature, q)
     return q
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of the neural ODE: three ways to its gradients."""
