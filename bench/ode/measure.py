@@ -16,8 +16,9 @@ ERROR_STEPS = 128  # enough for rk4 to be stable at the longest diffusion time
 ROWS_NOTE = """\
 A call is one forward pass and the gradients to the start and the stencil. conv2d: torchdiffeq with a
 depthwise conv2d for the right-hand side, in the same way. Ratio: its time over ours, median over alternating
-pairs. A field is one state in float32; what is kept is the peak above the inputs. Errors are relative to the
-steps differentiated in float64: rounding, and for the adjoint also what its own steps leave, O(h^p)."""
+pairs. A field is one state in float32; what is kept is the peak above the inputs, without the holes of malloc
+(see bench/ode/memory.py). Errors are relative to the steps differentiated in float64: rounding, and for
+the adjoint also what its own steps leave, O(h^p)."""
 ERRORS_NOTE = """\
 du/dt = tanh(a^2/2 u_xx) on a ring of 32 points over the time T, from noise, rk4, 128 steps, float32: gradient
 to the stencil. Backwards in time rounding errors of u grow by up to e^(2 a^2 T), and the adjoint takes u from
