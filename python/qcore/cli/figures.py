@@ -56,39 +56,46 @@ def training_curve(history: Sequence[Epoch], title: str) -> Figure:
 
 
 def accuracy_curves(runs: Sequence[Run]) -> Figure:
-    """Test accuracy over the epochs; a panel is a depth, a line a network with its standard error.
+    """Test accuracy over the epochs, whole and near the top; a column is a depth, a line a network.
 
     Raises:
         MissingPackage: matplotlib is not installed.
     """
     depths = sorted({run.config.depth for run in runs if run.config.model != "none"}) or [0]
-    figure = _figure(3.4 * len(depths) + 0.4, 4.0)
-    panels = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
-    for axes, depth in zip(panels, depths, strict=True):
+    figure = _figure(3.4 * len(depths) + 0.4, 6.4)
+    grid = figure.subplots(2, len(depths), sharex=True, sharey="row", squeeze=False)
+    for column, depth in zip(grid.T, depths, strict=True):
         shown = [run for run in runs if run.config.depth == depth or run.config.model == "none"]
         for (model, init), group in _by_network(shown).items():
-            scores = 100.0 * torch.tensor([run.accuracies for run in group], dtype=torch.float64)
-            epochs = range(1, scores.shape[1] + 1)
-            mean = scores.mean(0)
-            color, style = _line(model, init)
-            axes.plot(epochs, mean, color=color, linestyle=style, linewidth=1.5, label=_label(model, init))
-            if len(group) > 1:
-                error = scores.std(0) / len(group) ** 0.5
-                axes.fill_between(epochs, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
-        axes.set_title(f"{depth} layers", color=_INK, fontsize=11)
-        axes.set_xlabel("epoch", color=_MUTED)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        _plain(axes)
-    panels[0].set_ylabel("test accuracy (%)", color=_MUTED)
-    last = sorted(100.0 * run.accuracies[-1] for run in runs)
-    panels[0].set_ylim(max(0.0, min(last[0] - 3.0, 94.0)), 100.0)
+            for axes in column:
+                _mean_curve(axes, group, *_line(model, init), label=_label(model, init))
+        column[0].set_title(f"{depth} layers", color=_INK, fontsize=11)
+        column[1].set_xlabel("epoch", color=_MUTED)
+        column[1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        for axes in column:
+            _plain(axes)
+    best = max(100.0 * max(run.accuracies) for run in runs)
+    grid[0, 0].set_ylim(0.0, 100.0)
+    grid[1, 0].set_ylim(best - 4.0, best + 0.3)  # where the good ones differ
+    for axes in grid[:, 0]:
+        axes.set_ylabel("test accuracy (%)", color=_MUTED)
     handles = {
-        text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
+        text: line for axes in grid.flat for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(
         handles.values(), handles, frameon=False, fontsize=9, ncols=len(handles), loc="outside lower center"
     )
     return figure
+
+
+def _mean_curve(axes: Axes, group: Sequence[Run], color: str, style: str, *, label: str) -> None:
+    scores = 100.0 * torch.tensor([run.accuracies for run in group], dtype=torch.float64)
+    epochs = range(1, scores.shape[1] + 1)
+    mean = scores.mean(0)
+    axes.plot(epochs, mean, color=color, linestyle=style, linewidth=1.5, label=label)
+    if len(group) > 1:
+        error = scores.std(0) / len(group) ** 0.5
+        axes.fill_between(epochs, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
 
 
 def mass_curves(runs: Sequence[Run]) -> Figure:
