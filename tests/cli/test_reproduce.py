@@ -100,6 +100,26 @@ def test_interrupted_run_goes_on_from_its_last_state(mnist: Path, tmp_path: Path
     assert saved.config == TrainConfig("pde1", 3, 100000)
 
 
+def test_a_killed_process_is_told_in_a_line(mnist: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "qcore", "reproduce", "--data", mnist, "--models", "pde1", "--depths", "3"]
+    line += ["--seeds", "1", "--epochs", "100000", "--jobs", "1", "--out", "here"]
+    process = subprocess.Popen(
+        [str(part) for part in line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    state = tmp_path / "here" / "checkpoints" / "pde1-3-uniform-0.pt"
+    deadline = time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    worker = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(worker[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("qcore reproduce: error: a training process died")
+    assert checkpoint.load_checkpoint(state).epochs_done >= 1
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_saved_state_is_taken_up(command: Command, mnist: Path) -> None:
     line = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from qcore import experiment
@@ -157,7 +158,14 @@ def _train(left: list[TrainConfig], arguments: argparse.Namespace, known: _Known
             done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             _tell(workers, bar)
             for future in done:
-                if not future.cancelled() and (run := future.result()) is not None:
+                try:
+                    run = None if future.cancelled() else future.result()
+                except BrokenProcessPool:
+                    raise CommandError(
+                        "a training process died (killed, or out of memory?); what is done is kept, the same "
+                        "command goes on, with fewer --jobs if memory is short"
+                    ) from None
+                if run is not None:
                     known.add(run)
                     bar.run(run)
             if interrupt.is_set():
