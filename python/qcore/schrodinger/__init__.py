@@ -1,0 +1,1 @@
+"""Schroedinger and diffusion equations on a grid."""
