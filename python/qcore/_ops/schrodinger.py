@@ -1,12 +1,12 @@
 """Operators of the Schroedinger family on one space axis: many implicit steps in one call, and gradients.
 
 `qcore.schrodinger.propagate` is the public function; it brings its arguments to the form the operators take
-(csrc/schrodinger/evolve.hpp): psi (B, n); potential (1 or steps, 1 or B, n) in float64 or complex128; kappa, a
-0-dim float64 tensor; c (M,) complex128, the coefficients of the M stages of a step.
+(csrc/schrodinger/evolve.hpp): psi (B, n); potential (1 or steps, 1 or B, n) in float64 or complex128; kappa,
+a 0-dim float64 tensor; c (M,) complex128, the coefficients of the M stages of a step.
 
-The reverse mode needs every state again. Where the steps are unitary (`reversible`) it finds them by tracing the
-run back from its end, so that its memory does not depend on the number of steps; elsewhere that would amplify
-errors, and the forward stores about sqrt(steps) checkpoints.
+The reverse mode needs every state again. Where the steps are unitary (`reversible`) it finds them by tracing
+the run back from its end, so that its memory does not depend on the number of steps; elsewhere that would
+amplify errors, and the forward stores about sqrt(steps) checkpoints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import _core
 from . import schrodinger_composite as composite
-from ._check import wrong_value
+from ._check import wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
 from .schrodinger_check import (
     ARITHMETICS,
@@ -35,8 +35,18 @@ from .schrodinger_check import (
 __all__ = ["ARITHMETICS", "BACKENDS", "BOUNDARIES", "ORDERS", "RULES", "adjoint", "evolve", "evolve_frames"]
 
 
-def _codes(rule: str, order: int, boundary: str, arithmetic: str, backend: str, *_: Any) -> tuple[int, ...]:
+def _codes(
+    rule: str, order: int, boundary: str, arithmetic: str, backend: str, reversible: bool
+) -> tuple[int, ...]:
+    if reversible and rule != "cayley":
+        raise wrong_value("reversible", f"False for the rule {rule!r}", reversible)
     return RULES[rule], order, BOUNDARIES[boundary], ARITHMETICS[arithmetic], BACKENDS[backend]
+
+
+def _number(kappa: Tensor) -> float:
+    if kappa.dtype != torch.float64:
+        raise wrong_type("kappa", "float64", kappa.dtype)
+    return float(kappa)
 
 
 # --- the state after all steps ---
@@ -46,9 +56,11 @@ def _evolve_outputs(psi: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(psi, memory_format=torch.contiguous_format)
 
 
-def _evolve_cpu(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, steps: int, *settings: Any) -> Tensor:
+def _evolve_cpu(
+    psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, steps: int, *settings: Any
+) -> Tensor:
     out = _evolve_outputs(psi)
-    inputs = psi.contiguous(), potential.contiguous(), float(kappa), c.contiguous()
+    inputs = psi.contiguous(), potential.contiguous(), _number(kappa), c.contiguous()
     _core.schrodinger_evolve(*inputs, out, None, steps, 0, *_codes(*settings))
     return out
 
@@ -64,7 +76,7 @@ def _frames_outputs(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *s
 def _frames_cpu(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *settings: Any) -> Tensors:
     steps, save_every, *rest = settings
     out, frames = _frames_outputs(psi, potential, kappa, c, *settings)
-    inputs = psi.contiguous(), potential.contiguous(), float(kappa), c.contiguous()
+    inputs = psi.contiguous(), potential.contiguous(), _number(kappa), c.contiguous()
     _core.schrodinger_evolve(*inputs, out, frames, steps, save_every, *_codes(*rest))
     return out, frames
 
@@ -72,23 +84,32 @@ def _frames_cpu(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *setti
 # --- vector-Jacobian product ---
 
 
-def _adjoint_outputs(states: Tensor, grad_out: Tensor, grad_frames: Any, potential: Tensor, *rest: Any) -> Tensors:
+def _adjoint_outputs(
+    states: Tensor, grad_out: Tensor, grad_frames: Any, potential: Tensor, *rest: Any
+) -> Tensors:
     c = rest[1]
     grad_potential = torch.empty_like(potential, memory_format=torch.contiguous_format)
-    return _evolve_outputs(grad_out), grad_potential, torch.empty_like(c, memory_format=torch.contiguous_format)
+    return (
+        _evolve_outputs(grad_out),
+        grad_potential,
+        torch.empty_like(c, memory_format=torch.contiguous_format),
+    )
 
 
 def _adjoint_cpu(*args: Any) -> Tensors:
     states, grad_out, grad_frames, potential, kappa, c, steps, save_every, *settings = args
     outputs = _adjoint_outputs(*args)
     frames = None if grad_frames is None else grad_frames.contiguous()
-    inputs = potential.contiguous(), float(kappa), c.contiguous()
-    gradients = states.contiguous(), grad_out.contiguous(), frames
-    _core.schrodinger_adjoint(*gradients, *inputs, *outputs, steps, save_every, *_codes(*settings))
+    arrays = states.contiguous(), grad_out.contiguous(), frames
+    inputs = potential.contiguous(), _number(kappa), c.contiguous()
+    grad_psi, grad_potential, grad_c = outputs
+    _core.schrodinger_adjoint(
+        *arrays, *inputs, grad_psi, grad_potential, grad_c, steps, save_every, *_codes(*settings)
+    )
     return outputs
 
 
-# --- vmap: systems of their own where only psi and the potential are batched, else one call after the other ---
+# --- vmap: one call where only psi and the potential are batched, else one after the other ---
 
 
 def _vmap_loop(operator: Any, size: int, in_dims: Any, args: tuple[Any, ...]) -> Any:
@@ -103,7 +124,9 @@ def _vmap_loop(operator: Any, size: int, in_dims: Any, args: tuple[Any, ...]) ->
     return outputs, (0,) * len(outputs)
 
 
-def _vmap_systems(operator: Any, info: Any, in_dims: Any, args: tuple[Any, ...], lead: tuple[int, ...]) -> Any:
+def _vmap_systems(
+    operator: Any, info: Any, in_dims: Any, args: tuple[Any, ...], lead: tuple[int, ...]
+) -> Any:
     """`lead`: for each output the number of axes before its batch axis."""
     psi, potential, *rest = args
     size, (psi_dim, potential_dim, *rest_dims) = info.batch_size, in_dims
@@ -117,7 +140,8 @@ def _vmap_systems(operator: Any, info: Any, in_dims: Any, args: tuple[Any, ...],
     outputs = operator(field.flatten(0, 1), potential, *rest)
     single = isinstance(outputs, Tensor)
     split = tuple(
-        out.unflatten(axis, (size, batch)) for out, axis in zip((outputs,) if single else outputs, lead, strict=True)
+        out.unflatten(axis, (size, batch))
+        for out, axis in zip((outputs,) if single else outputs, lead, strict=True)
     )
     return (split[0], 0) if single else (split, lead)
 
@@ -164,11 +188,12 @@ _adjoint = define(
 
 
 # --- derivatives ---
-# Settings of the functions below: steps, save_every (0: no frames), rule, order, boundary, arithmetic, backend, reversible.
+# Settings of the functions below: steps, save_every (0: no frames), rule, order, boundary, arithmetic,
+# backend, reversible.
 
 
 def checkpoint_steps(steps: int, save_steps: int = 0) -> int:
-    """Steps from one checkpoint to the next: about sqrt(steps), and a multiple of the steps between frames."""
+    """Steps between checkpoints: about sqrt(steps), and a multiple of the steps between frames."""
     every = max(1, ceil(sqrt(steps)))
     return every if not save_steps else save_steps * ceil(every / save_steps)
 
@@ -181,22 +206,22 @@ def _with_frames(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *sett
     return _evolve(psi, potential, kappa, c, steps, *rest), psi.new_empty(0)
 
 
-def _recorded(
-    psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, settings: tuple[Any, ...]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _recorded(settings: Any, psi: Tensor, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
     """out, frames, and what the backward starts from: the last state, or the checkpoints."""
     steps, save_every, *rest = settings
     if rest[-1]:
-        out, frames = _with_frames(psi, potential, kappa, c, *settings)
+        out, frames = _with_frames(psi, *inputs, *settings)
         return out, frames, out.clone() if transforming() else out
-    stages = c.shape[0]
+    stages = inputs[-1].shape[0]
     every = checkpoint_steps(steps, save_every // stages) * stages
     if save_every % stages:
-        raise wrong_value("save_every", f"a multiple of the {stages} stages of a step to differentiate", save_every)
+        raise wrong_value(
+            "save_every", f"a multiple of the {stages} stages of a step to differentiate", save_every
+        )
     if not save_every:
-        out, checkpoints = _frames(psi, potential, kappa, c, steps, every, *rest)
+        out, checkpoints = _frames(psi, *inputs, steps, every, *rest)
         return out, psi.new_empty(0), checkpoints
-    out, frames = _with_frames(psi, potential, kappa, c, *settings)
+    out, frames = _with_frames(psi, *inputs, *settings)
     kept = frames[every // save_every - 1 :: every // save_every]
     return out, frames, kept.clone() if transforming() else kept.contiguous()
 
@@ -226,7 +251,14 @@ def _pull(
 
 
 def _pull_segments(
-    grad_out: Tensor, grad_frames: Any, psi: Tensor, kept: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *settings: Any
+    grad_out: Tensor,
+    grad_frames: Any,
+    psi: Tensor,
+    kept: Tensor,
+    potential: Tensor,
+    kappa: Tensor,
+    c: Tensor,
+    *settings: Any,
 ) -> Tensors:
     steps, save_every, *rest = settings
     stages = c.shape[0]
@@ -253,20 +285,23 @@ def _pull_segments(
     return grad_out, grad_potential, grad_c
 
 
-def _composite(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, settings: tuple[Any, ...]) -> Tensors:
+def _zeros_if_none(grad: Tensor | None, like: Tensor) -> Tensor:
+    return like.new_zeros(()).expand(like.shape) if grad is None else grad
+
+
+def _composite(settings: Any, *tensors: Any) -> Tensors:
     steps, save_every, rule, order, boundary, *_ = settings
+    psi, potential, kappa, c = tensors
     return composite.evolve(psi, potential, kappa, c, steps, save_every, rule, order, boundary)
 
 
 def _push(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
-    given = tuple(torch.zeros_like(p) if t is None else t for t, p in zip(tangents, tensors, strict=True))
-    return composite.push(lambda *p: _composite(*p, settings), tuple(tensors), given)
+    given = tuple(_zeros_if_none(t, p) for t, p in zip(tangents, tensors, strict=True))
+    return composite.push(lambda *p: _composite(settings, *p), tuple(tensors), given)
 
 
-def _composite_pull(
-    grad_out: Tensor, grad_frames: Tensor | None, psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, settings: Any
-) -> Tensors:
-    (_, frames), pull = composite.pull(lambda *p: _composite(*p, settings), psi, potential, kappa, c)
+def _composite_pull(settings: Any, grad_out: Tensor, grad_frames: Tensor | None, *tensors: Any) -> Tensors:
+    (_, frames), pull = composite.pull(lambda *p: _composite(settings, *p), *tensors)
     gradients: Tensors = pull((grad_out, torch.zeros_like(frames) if grad_frames is None else grad_frames))
     return gradients
 
@@ -278,7 +313,7 @@ def _pull_backward(
     given = (grad_out, psi, *parameters) if grad_frames is None else (grad_out, grad_frames, psi, *parameters)
 
     def pulled(*p: Tensor) -> Tensors:
-        return _composite_pull(p[0], None if grad_frames is None else p[1], *p[-4:], settings)  # type: ignore[arg-type]
+        return _composite_pull(settings, p[0], None if grad_frames is None else p[1], *p[-4:])
 
     outputs, pull = composite.pull(pulled, *given)
     own = pull(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(outputs, grads, strict=True)))
@@ -289,26 +324,20 @@ def _pull_backward(
 
 
 def _pull_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
-    grad_out, grad_frames, psi, _, *parameters = tensors
+    grad_frames = tensors[1]
     names = [0, 2, 4, 5, 6] if grad_frames is None else [0, 1, 2, 4, 5, 6]
     primals = tuple(tensors[i] for i in names)
-    given = tuple(torch.zeros_like(tensors[i]) if tangents[i] is None else tangents[i] for i in names)
+    given = tuple(_zeros_if_none(tangents[i], tensors[i]) for i in names)
 
     def pulled(*p: Tensor) -> Tensors:
-        return _composite_pull(p[0], None if grad_frames is None else p[1], *p[-4:], settings)  # type: ignore[arg-type]
+        return _composite_pull(settings, p[0], None if grad_frames is None else p[1], *p[-4:])
 
     return composite.push(pulled, primals, given)
 
 
 adjoint = differentiable(
-    Rule(
-        "SchrodingerAdjoint", 7, 4, _pull, lambda *args: (_pull(*args), ()), _pull_backward, _pull_jvp
-    )
+    Rule("SchrodingerAdjoint", 7, 4, _pull, lambda *args: (_pull(*args), ()), _pull_backward, _pull_jvp)
 )
-
-
-def _zeros_if_none(grad: Tensor | None, like: Tensor) -> Tensor:
-    return like.new_zeros(()).expand(like.shape) if grad is None else grad
 
 
 def _selected(needed: tuple[bool, ...], gradients: Tensors) -> OptionalTensors:
@@ -320,7 +349,7 @@ def _selected(needed: tuple[bool, ...], gradients: Tensors) -> OptionalTensors:
 
 def _evolve_recorded(*args: Any) -> tuple[Tensors, Tensors]:
     tensors, (steps, *rest) = args[:4], args[4:]
-    out, _, kept = _recorded(*tensors, (steps, 0, *rest))
+    out, _, kept = _recorded((steps, 0, *rest), *tensors)
     return (out,), (kept,)
 
 
@@ -347,7 +376,7 @@ derivative(_evolve, evolve.derive)
 
 
 def _frames_recorded(*args: Any) -> tuple[Tensors, Tensors]:
-    out, frames, kept = _recorded(*args[:4], args[4:])
+    out, frames, kept = _recorded(args[4:], *args[:4])
     return (out, frames), (kept,)
 
 

@@ -1,4 +1,4 @@
-"""What the Schroedinger kernels compute: names, dtypes and shapes, checked alike for real and fake tensors."""
+"""What the Schroedinger kernels compute: dtypes and shapes, checked alike for real and fake tensors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def check_evolve(
     if arithmetic == "float32" and psi.dtype in (torch.float64, torch.complex128):
         raise wrong_value("arithmetic", f"'float64' for psi of {psi.dtype}", repr(arithmetic))
     if reversible and rule != "cayley":
-        raise wrong_value("reversible", f"False for the rule {rule!r}, which cannot be traced back", reversible)
+        raise wrong_value(
+            "reversible", f"False for the rule {rule!r}, which cannot be traced back", reversible
+        )
     for name, tensor in (("potential", potential), ("kappa", kappa), ("c", c)):
         if tensor.device != psi.device:
             raise wrong_value(name, f"the device of psi, {psi.device}", tensor.device)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 Tensors = tuple[Tensor, ...]
 
-pull: Any = torch.func.vjp  # type: ignore[attr-defined]
+pull: Any = torch.func.vjp
 
 # L_r = (l - q l^2) / (1 - m l)
 _MASS = {2: 0.0, 4: 1.0 / 12.0, 6: 2.0 / 15.0}
@@ -35,7 +35,8 @@ def laplacian(n: int, order: int, boundary: str) -> Tensor:
     """L_r as a float64 matrix (n, n)."""
     line = second_difference(n, boundary)
     stiffness = line - _QUARTIC[order] * line @ line
-    return torch.linalg.solve(torch.eye(n, dtype=torch.float64) - _MASS[order] * line, stiffness)
+    matrix: Tensor = torch.linalg.solve(torch.eye(n, dtype=torch.float64) - _MASS[order] * line, stiffness)
+    return matrix
 
 
 def evolve(
@@ -71,8 +72,8 @@ def evolve(
 def push(function: Callable[..., Tensors], primals: Tensors, tangents: Tensors) -> Tensors:
     """Tangents of the outputs of a function.
 
-    As the pull-back of its pull-back, which is linear: torch cannot nest its own forward mode in a level of forward
-    mode, and here one is always active.
+    As the pull-back of its pull-back, which is linear: torch cannot nest its own forward mode in a level of
+    forward mode, and here one is always active.
     """
     outputs, _ = pull(function, *primals)
     linear = tuple(torch.zeros_like(out) for out in outputs)

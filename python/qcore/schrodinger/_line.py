@@ -1,0 +1,111 @@
+"""Runs on one space axis, by the fused kernel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .._ops import schrodinger as ops
+from ._grid import values_known
+from ._motion import Potential, Run, check_absorption, run_blocks, traces_back
+from .observables import energy
+from .pade import damped_poles, diagonal_poles
+
+# Steps of imaginary time between renormalisations, by the precision of the state.
+IMAGINARY_BLOCK = {torch.float64: 32, torch.float32: 8}
+
+# Largest eigenvalue of L_r.
+TOP = {2: 4.0, 4: 6.0, 6: 48.0 / 7.0}
+
+
+def real_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list[Tensor]]:
+    """psi (B, n) after the run, and its frames (pieces of (frames, B, n))."""
+    substeps = 2 if potential.magnus else 1
+    c = run.coefficients(diagonal_poles(run.time_order), -1j) / substeps
+    limit = potential.limit(run.steps)
+
+    def advance(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
+        energies = potential.steps(start, stop, run.dt)
+        check_absorption(energies, run.dt, run.grid.hbar)
+        reversible = traces_back(energies, run.dt, run.grid.hbar, stop - start)
+        count = (stop - start) * substeps
+        return _evolve(run, state, energies, c, count, save * substeps, "cayley", reversible)
+
+    return run_blocks(advance, psi, run.steps, run.save_every, limit)
+
+
+def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list[Tensor]]:
+    """psi (B, n) normalised, after the run, and its normalised frames.
+
+    Every block of steps counts energies from a reference E: the mean energy at its start, but no more than
+    min V + hbar / dt, below which dt (E - E_0) <= hbar holds for certain and the steps damp the higher of any
+    two states more.
+    """
+    energies = potential.steps(0, 1, run.dt)
+    weight = run.grid.cell
+    rate = run.dt / run.grid.hbar
+    lowest = energies.amin()
+    monotone = (
+        values_known()
+        and float(rate * (run.grid.kappa(0) * TOP[run.space_order] + energies.amax() - lowest)) <= 2.0
+    )
+    rule, poles = (
+        ("cayley", diagonal_poles(run.time_order)) if monotone else ("euler", damped_poles(run.time_order))
+    )
+    c = run.coefficients(poles, -1.0)
+    real = not psi.is_complex() and bool((poles.imag == 0).all())
+    work = (
+        psi
+        if real or psi.is_complex()
+        else psi.to(torch.complex128 if psi.dtype == torch.float64 else torch.complex64)
+    )
+
+    def normalised(state: Tensor) -> Tensor:
+        return state / ((state.abs().to(torch.float64) ** 2).sum(-1, keepdim=True) * weight).sqrt().to(
+            state.abs().dtype
+        )
+
+    def advance(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
+        reference = torch.minimum(mean_energy(run, state, energies[0]).amin(), lowest + 1.0 / rate)
+        state, part = _evolve(run, state, energies - reference, c, stop - start, save, rule, False)
+        return normalised(state), normalised(part) if save else part
+
+    limit = IMAGINARY_BLOCK[torch.float32 if psi.dtype in (torch.float32, torch.complex64) else torch.float64]
+    final, frames = run_blocks(advance, normalised(work), run.steps, run.save_every, limit)
+    if psi.is_complex() or real:
+        return final, frames
+    return final.real, [frame.real for frame in frames]
+
+
+def mean_energy(run: Run, state: Tensor, energies: Tensor) -> Tensor:
+    """<H> of normalised states (B, n), (B,) float64."""
+    return energy(
+        state.to(torch.promote_types(state.dtype, torch.float64)),
+        energies,
+        spacing=run.grid.spacing[0],
+        mass=run.grid.mass[0],
+        hbar=run.grid.hbar,
+        boundary=run.grid.boundary[0],
+        space_order=run.space_order,
+    )
+
+
+def _evolve(
+    run: Run,
+    psi: Tensor,
+    potential: Tensor,
+    c: Tensor,
+    steps: int,
+    save_every: int,
+    rule: str,
+    reversible: bool,
+) -> tuple[Tensor, Tensor]:
+    """`steps` steps of c's stages from psi (B, n), and the frames if save_every > 0."""
+    kappa = torch.as_tensor(run.grid.kappa(0), dtype=torch.float64)
+    settings = (rule, run.space_order, run.grid.boundary[0], run.precision, "auto", reversible)
+    if not save_every:
+        return ops.evolve.call(psi, potential, kappa, c, steps, *settings), psi.new_empty(0)
+    saved: tuple[Tensor, Tensor] = ops.evolve_frames.call(
+        psi, potential, kappa, c, steps, save_every * c.shape[0], *settings
+    )
+    return saved
