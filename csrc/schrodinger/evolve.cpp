@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check.hpp"
+#include "schrodinger/fused.hpp"
 #include "schrodinger/reference.hpp"
 
 namespace qcore::schrodinger {
@@ -83,7 +84,8 @@ void evolve(const Evolution& e, const TensorView& psi, const TensorView& out, co
         check_result("frames", *frames, psi.dtype, {frame_count(e, save_every), batch, n});
         for (const TensorView* other : {&psi, &e.potential, &out}) check_disjoint("frames", *frames, "another argument", *other);
     }
-    evolve_reference(e, psi, out, frames, save_every);
+    const bool fused = e.backend == Backend::automatic && fused_handles(e);
+    (fused ? evolve_fused : evolve_reference)(e, psi, out, frames, save_every);
 }
 
 void adjoint(const Evolution& e, const TensorView& states, const TensorView& grad_out, const TensorView* grad_frames,
