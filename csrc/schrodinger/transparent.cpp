@@ -204,7 +204,7 @@ void transparent_adjoint(const Transparent& t, const TensorView& psi, const Tens
     if (!grad_potential != !grad_constants) fail("grad_potential, grad_constants", "both or neither", "one of them");
     if (grad_potential) {
         check_plain("grad_potential", *grad_potential, DType::f64, t.potential, true);
-        check_plain("grad_constants", *grad_constants, DType::f64, shaped({2}), true);
+        check_plain("grad_constants", *grad_constants, DType::f64, shaped({2, p.sets}), true);
     }
     io.psi = psi.data;
     io.kept = static_cast<const double*>(kept.data);
@@ -222,8 +222,9 @@ void transparent_adjoint(const Transparent& t, const TensorView& psi, const Tens
     const std::int64_t n = run.n, steps = run.steps;
     const double ratio = 1 / (t.tau * t.kappa);
     const Number z = p.z(), by_tau(0.0, -1.0);
-    double to_kappa = 0, to_tau = 0;
+    std::fill_n(static_cast<double*>(grad_constants->data), grad_constants->numel(), 0.0);
     for (std::int64_t set = 0; set < sums.sets; ++set) {
+        double to_kappa = 0, to_tau = 0;
         const double* const sum = sums.bands.data() + set * 3 * n * 2;
         for (int band = 0; band < 3; ++band)
             for (std::int64_t j = 0; j < n; ++j) {
@@ -252,9 +253,9 @@ void transparent_adjoint(const Transparent& t, const TensorView& psi, const Tens
             to_kappa += (-v / (t.kappa * t.kappa) * to_s - ratio / t.kappa * to_r).real();
             to_tau -= (ratio / t.tau * to_r).real();
         }
+        static_cast<double*>(grad_constants->data)[set] = to_kappa;
+        static_cast<double*>(grad_constants->data)[p.sets + set] = to_tau;
     }
-    static_cast<double*>(grad_constants->data)[0] = to_kappa;
-    static_cast<double*>(grad_constants->data)[1] = to_tau;
 }
 
 }  // namespace qcore::schrodinger

@@ -41,7 +41,7 @@ void transparent(const Transparent& t, const TensorView& psi, const TensorView& 
 //   grad_psi (B, n)
 //   grad_potential (P, n) float64, or null: only grad_psi is wanted; what the ends of the potential do as the
 //     potential outside is in it
-//   grad_constants (2,) float64, with grad_potential: to kappa and tau
+//   grad_constants (2, P) float64, with grad_potential: to kappa and tau, what each set adds
 void transparent_adjoint(const Transparent& t, const TensorView& psi, const TensorView& kept, std::int64_t checkpoint_every,
                          const TensorView& trace, const TensorView& grad_out, const TensorView* grad_frames, std::int64_t save_every,
                          const TensorView& grad_psi, const TensorView* grad_potential, const TensorView* grad_constants);
