@@ -31,6 +31,7 @@ from .schrodinger_check import (
     check_evolve,
     check_frames,
 )
+from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["ARITHMETICS", "BACKENDS", "BOUNDARIES", "ORDERS", "RULES", "adjoint", "evolve", "evolve_frames"]
 
@@ -285,63 +286,41 @@ def _pull_segments(
     return grad_out, grad_potential, grad_c
 
 
-def _zeros_if_none(grad: Tensor | None, like: Tensor) -> Tensor:
-    return like.new_zeros(()).expand(like.shape) if grad is None else grad
-
-
-def _composite(settings: Any, *tensors: Any) -> Tensors:
+def _dense(settings: Any) -> Any:
     steps, save_every, rule, order, boundary, *_ = settings
-    psi, potential, kappa, c = tensors
-    return composite.evolve(psi, potential, kappa, c, steps, save_every, rule, order, boundary)
-
-
-def _push(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
-    given = tuple(_zeros_if_none(t, p) for t, p in zip(tangents, tensors, strict=True))
-    return composite.push(lambda *p: _composite(settings, *p), tuple(tensors), given)
-
-
-def _composite_pull(settings: Any, grad_out: Tensor, grad_frames: Tensor | None, *tensors: Any) -> Tensors:
-    (_, frames), pull = composite.pull(lambda *p: _composite(settings, *p), *tensors)
-    gradients: Tensors = pull((grad_out, torch.zeros_like(frames) if grad_frames is None else grad_frames))
-    return gradients
+    return lambda *tensors: composite.evolve(*tensors, steps, save_every, rule, order, boundary)
 
 
 def _pull_backward(
     needed: tuple[bool, ...], grads: OptionalTensors, tensors: Any, kept: Tensors, settings: tuple[Any, ...]
 ) -> OptionalTensors:
     grad_out, grad_frames, psi, _, *parameters = tensors
-    given = (grad_out, psi, *parameters) if grad_frames is None else (grad_out, grad_frames, psi, *parameters)
-
-    def pulled(*p: Tensor) -> Tensors:
-        return _composite_pull(settings, p[0], None if grad_frames is None else p[1], *p[-4:])
-
-    outputs, pull = composite.pull(pulled, *given)
-    own = pull(tuple(torch.zeros_like(o) if g is None else g for o, g in zip(outputs, grads, strict=True)))
-    of_out, of_frames, of_psi = own[0], None if grad_frames is None else own[1], own[-4]
+    to_grads, to_inputs = double_vjp(_dense(settings), (psi, *parameters), (grad_out, grad_frames), grads)
     # The states kept follow from psi: what depends on them is in psi's gradient.
-    gradients = of_out, of_frames, of_psi, None, *own[-3:]
-    return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
+    return _selected(needed, (*to_grads, to_inputs[0], None, *to_inputs[1:]))
 
 
 def _pull_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
-    grad_frames = tensors[1]
-    names = [0, 2, 4, 5, 6] if grad_frames is None else [0, 1, 2, 4, 5, 6]
-    primals = tuple(tensors[i] for i in names)
-    given = tuple(_zeros_if_none(tangents[i], tensors[i]) for i in names)
+    grad_out, grad_frames, psi, _, *parameters = tensors
+    moved = tangents[2], *tangents[4:]
+    return vjp_tangent(_dense(settings), (psi, *parameters), moved, (grad_out, grad_frames), tangents[:2])
 
-    def pulled(*p: Tensor) -> Tensors:
-        return _composite_pull(settings, p[0], None if grad_frames is None else p[1], *p[-4:])
 
-    return composite.push(pulled, primals, given)
+def _push(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
+    return tangent(_dense(settings), tuple(tensors), tangents)
+
+
+def _zeros_if_none(grad: Tensor | None, like: Tensor) -> Tensor:
+    return like.new_zeros(()).expand(like.shape) if grad is None else grad
+
+
+def _selected(needed: tuple[bool, ...], gradients: OptionalTensors) -> OptionalTensors:
+    return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
 
 
 adjoint = differentiable(
     Rule("SchrodingerAdjoint", 7, 4, _pull, lambda *args: (_pull(*args), ()), _pull_backward, _pull_jvp)
 )
-
-
-def _selected(needed: tuple[bool, ...], gradients: Tensors) -> OptionalTensors:
-    return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
 
 
 # The state alone. Its settings: steps, rule, order, boundary, arithmetic, backend, reversible.

@@ -5,15 +5,8 @@ Costs O(n^3) once and O(n^2) a stage and system, where the kernels cost O(n).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
-
-Tensors = tuple[Tensor, ...]
-
-pull: Any = torch.func.vjp
 
 # L_r = (l - q l^2) / (1 - m l)
 _MASS = {2: 0.0, 4: 1.0 / 12.0, 6: 2.0 / 15.0}
@@ -67,16 +60,3 @@ def evolve(
             frames.append(state)
     saved = torch.stack(frames) if frames else state.new_empty((0, *state.shape))
     return state.to(psi.dtype), saved.to(psi.dtype)
-
-
-def push(function: Callable[..., Tensors], primals: Tensors, tangents: Tensors) -> Tensors:
-    """Tangents of the outputs of a function.
-
-    As the pull-back of its pull-back, which is linear: torch cannot nest its own forward mode in a level of
-    forward mode, and here one is always active.
-    """
-    outputs, _ = pull(function, *primals)
-    linear = tuple(torch.zeros_like(out) for out in outputs)
-    _, twice = pull(lambda *gradients: pull(function, *primals)[1](gradients), *linear)
-    pushed: Tensors = twice(tangents)
-    return pushed

@@ -6,13 +6,18 @@ import torch
 from torch import Tensor
 
 from .._ops import schrodinger as ops
-from ._grid import values_known
+from .._ops import schrodinger_transparent as transparent
+from .._ops._check import wrong_value
+from ._grid import Grid, values_known
 from ._motion import Potential, Run, check_absorption, run_blocks, traces_back
 from .observables import energy
 from .pade import damped_poles, diagonal_poles
 
 # Steps of imaginary time between renormalisations, by the precision of the state.
 IMAGINARY_BLOCK = {torch.float64: 32, torch.float32: 8}
+
+# Largest amplitude that a state may begin with at a transparent end, relative to its maximum.
+OUTSIDE = 1e-6
 
 # Largest eigenvalue of L_r.
 TOP = {2: 4.0, 4: 6.0, 6: 48.0 / 7.0}
@@ -34,6 +39,24 @@ def real_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list
     return run_blocks(advance, psi, run.steps, run.save_every, limit)
 
 
+def open_ends(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list[Tensor]]:
+    """As `real_time`, with ends that waves leave through."""
+    if not potential.constant or potential.steps(0, 1, run.dt).is_complex():
+        raise wrong_value("potential", "a real, constant one where the boundary is 'transparent'", "another")
+    if values_known() and psi.numel():
+        ends = max(float(psi[:, 0].abs().amax()), float(psi[:, -1].abs().amax()))
+        if ends > OUTSIDE * float(psi.abs().amax()):
+            raise wrong_value(
+                "psi",
+                f"states below {OUTSIDE} of their maximum at transparent ends (outside they are 0)",
+                f"{ends:.1e}",
+            )
+    tau = run.dt / (2.0 * run.grid.hbar)
+    energies = potential.steps(0, 1, run.dt)[0]
+    out, frames = transparent.call(psi, energies, run.grid.kappa(0), tau, run.steps, run.save_every)
+    return out, [frames] if run.save_every else []
+
+
 def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list[Tensor]]:
     """psi (B, n) normalised, after the run, and its normalised frames.
 
@@ -42,7 +65,6 @@ def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor,
     two states more.
     """
     energies = potential.steps(0, 1, run.dt)
-    weight = run.grid.cell
     rate = run.dt / run.grid.hbar
     lowest = energies.amin()
     monotone = (
@@ -60,34 +82,30 @@ def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor,
         else psi.to(torch.complex128 if psi.dtype == torch.float64 else torch.complex64)
     )
 
-    def normalised(state: Tensor) -> Tensor:
-        return state / ((state.abs().to(torch.float64) ** 2).sum(-1, keepdim=True) * weight).sqrt().to(
-            state.abs().dtype
-        )
-
     def advance(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
-        reference = torch.minimum(mean_energy(run, state, energies[0]).amin(), lowest + 1.0 / rate)
+        reference = torch.minimum(energies_of(run, state, energies[0]).amin(), lowest + 1.0 / rate)
         state, part = _evolve(run, state, energies - reference, c, stop - start, save, rule, False)
-        return normalised(state), normalised(part) if save else part
+        return normalised(state, run.grid), normalised(part, run.grid) if save else part
 
     limit = IMAGINARY_BLOCK[torch.float32 if psi.dtype in (torch.float32, torch.complex64) else torch.float64]
-    final, frames = run_blocks(advance, normalised(work), run.steps, run.save_every, limit)
+    final, frames = run_blocks(advance, normalised(work, run.grid), run.steps, run.save_every, limit)
     if psi.is_complex() or real:
         return final, frames
     return final.real, [frame.real for frame in frames]
 
 
-def mean_energy(run: Run, state: Tensor, energies: Tensor) -> Tensor:
-    """<H> of normalised states (B, n), (B,) float64."""
-    return energy(
-        state.to(torch.promote_types(state.dtype, torch.float64)),
-        energies,
-        spacing=run.grid.spacing[0],
-        mass=run.grid.mass[0],
-        hbar=run.grid.hbar,
-        boundary=run.grid.boundary[0],
-        space_order=run.space_order,
-    )
+def normalised(states: Tensor, grid: Grid) -> Tensor:
+    """States of norm 1."""
+    square = states.abs().to(torch.float64) ** 2
+    return states / (square.sum(grid.axes, keepdim=True) * grid.cell).sqrt().to(states.abs().dtype)
+
+
+def energies_of(run: Run, states: Tensor, potential: Tensor) -> Tensor:
+    """<H> of states (B, *S) in a potential (P, *S), (B,) float64."""
+    wide = states.to(torch.promote_types(states.dtype, torch.float64))
+    grid = run.grid
+    constants = {"spacing": grid.spacing, "mass": grid.mass, "hbar": grid.hbar, "boundary": grid.boundary}
+    return energy(wide, potential, **constants, space_order=run.space_order)
 
 
 def _evolve(

@@ -209,10 +209,14 @@ def run_blocks(
     steps: int,
     save_every: int,
     limit: int,
+    inside: bool = True,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Advance by blocks of at most `limit` steps: advance(psi, start, stop, save_every) -> psi, frames."""
+    """Advance by blocks of at most `limit` steps: advance(psi, start, stop, save_every) -> psi, frames.
+
+    `inside`: whether a block may have frames of its own; else it ends where one is due.
+    """
     frames: list[Tensor] = []
-    for start, stop, save in blocks(steps, save_every, limit):
+    for start, stop, save in _blocks(steps, save_every, limit, inside):
         psi, part = advance(psi, start, stop, save)
         if save:
             frames.append(part)
@@ -221,14 +225,14 @@ def run_blocks(
     return psi, frames
 
 
-def blocks(steps: int, save_every: int, limit: int) -> Iterator[tuple[int, int, int]]:
-    """(start, stop, save_every): blocks with frames of their own, or 0 where a frame is due at the end."""
-    if not save_every or save_every <= limit:
-        size = limit // save_every * save_every if save_every else limit
+def _blocks(steps: int, save_every: int, limit: int, inside: bool) -> Iterator[tuple[int, int, int]]:
+    """(start, stop, save_every): blocks with frames of their own, or 0 where one is due at the end."""
+    if inside and 0 < save_every <= limit:
+        size = limit // save_every * save_every
         for start in range(0, steps, size):
             yield start, min(steps, start + size), save_every
         return
-    for period in range(0, steps, save_every):
-        end = min(steps, period + save_every)
+    for period in range(0, steps, save_every or max(1, steps)):
+        end = min(steps, period + save_every) if save_every else steps
         for start in range(period, end, limit):
             yield start, min(end, start + limit), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import torch
@@ -17,9 +18,9 @@ from .._ops._check import (
     wrong_type,
     wrong_value,
 )
+from . import _line
 from ._grid import SPACE_ORDERS, Grid, Number, make_grid, values_known
-from ._line import imaginary_time, real_time
-from ._motion import PotentialLike, Run, make_potential
+from ._motion import Potential, PotentialLike, Run, make_potential
 from .pade import TIME_ORDERS
 
 ARITHMETICS = ("auto", "fast")
@@ -141,7 +142,15 @@ def propagate(
     run = Run(grid, dt, steps, time_order, space_order, save_every, precision)
     if steps == 0 and not imaginary:
         return (psi.clone(), psi.new_empty((0, *psi.shape))) if save_every else psi.clone()
-    scheme = imaginary_time if imaginary else real_time
+    scheme: Callable[[Run, Tensor, Potential], tuple[Tensor, list[Tensor]]]
+    if grid.ndim > 1:
+        from . import _fields
+
+        scheme = _fields.imaginary_time if imaginary else _fields.real_time
+    elif grid.boundary[0] == "transparent":
+        scheme = _line.open_ends
+    else:
+        scheme = _line.imaginary_time if imaginary else _line.real_time
     final, frames = scheme(run, psi.reshape(-1, *space), made)
     final = final.reshape(psi.shape)
     if not save_every:
