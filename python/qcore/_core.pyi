@@ -84,14 +84,6 @@ def schrodinger_evolve(
     c: Any,
     out: Any,
     frames: Any | None,
-def schrodinger_split_evolve(
-    psi: Any,
-    phases: Any,
-    e: Any,
-    out: Any,
-    frames: Any | None,
-    program: Sequence[int],
-    boundary: Sequence[int],
     steps: int,
     save_every: int,
     rule: int,
@@ -116,6 +108,8 @@ def schrodinger_adjoint(
     order: int,
     boundary: int,
     arithmetic: int,
+    backend: int,
+) -> None: ...
 def schrodinger_cayley(
     psi: Any,
     bands: Any,
@@ -179,6 +173,20 @@ def schrodinger_transparent_adjoint(
     grad_psi: Any,
     grad_potential: Any | None,
     grad_constants: Any | None,
+    backend: int,
+) -> None: ...
+def schrodinger_split_evolve(
+    psi: Any,
+    phases: Any,
+    e: Any,
+    out: Any,
+    frames: Any | None,
+    program: Sequence[int],
+    boundary: Sequence[int],
+    steps: int,
+    save_every: int,
+    rule: int,
+    order: int,
     arithmetic: int,
     backend: int,
 ) -> None: ...

@@ -82,8 +82,8 @@ def make_grid(
     for value in masses:
         _require_nonzero("mass", value)
     _require_nonzero("hbar", hbar)
-    if values_known() and not float(hbar) > 0.0:
-        raise wrong_value("hbar", "a number > 0", float(hbar))
+    if values_known() and not number_of(hbar) > 0.0:
+        raise wrong_value("hbar", "a number > 0", number_of(hbar))
     return Grid(tuple(float(h) for h in steps), masses, hbar, tuple(names))
 
 
@@ -95,8 +95,13 @@ def _require_nonzero(name: str, value: Any) -> None:
             )
     else:
         require_number(name, value)
-    if values_known() and not 0.0 < abs(float(value)) < float("inf"):
-        raise wrong_value(name, "a finite number other than 0", float(value))
+    if values_known() and not 0.0 < abs(number_of(value)) < float("inf"):
+        raise wrong_value(name, "a finite number other than 0", number_of(value))
+
+
+def number_of(value: Number) -> float:
+    """The number itself, also of a tensor that asks for gradients."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
 
 
 def values_known() -> bool:

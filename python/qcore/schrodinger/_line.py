@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .._ops import schrodinger as ops
 from .._ops import schrodinger_transparent as transparent
 from .._ops._check import wrong_value
-from ._grid import Grid, values_known
+from ._grid import Grid, number_of, values_known
 from ._motion import Potential, Run, check_absorption, run_blocks, traces_back
 from .observables import energy
 from .pade import damped_poles, diagonal_poles
@@ -44,8 +46,8 @@ def open_ends(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list
     if not potential.constant or potential.steps(0, 1, run.dt).is_complex():
         raise wrong_value("potential", "a real, constant one where the boundary is 'transparent'", "another")
     if values_known() and psi.numel():
-        ends = max(float(psi[:, 0].abs().amax()), float(psi[:, -1].abs().amax()))
-        if ends > OUTSIDE * float(psi.abs().amax()):
+        ends = max(number_of(psi[:, 0].abs().amax()), number_of(psi[:, -1].abs().amax()))
+        if ends > OUTSIDE * number_of(psi.abs().amax()):
             raise wrong_value(
                 "psi",
                 f"states below {OUTSIDE} of their maximum at transparent ends (outside they are 0)",
@@ -60,34 +62,47 @@ def open_ends(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list
 def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list[Tensor]]:
     """psi (B, n) normalised, after the run, and its normalised frames.
 
-    Every block of steps counts energies from a reference E: the mean energy at its start, but no more than
-    min V + hbar / dt, below which dt (E - E_0) <= hbar holds for certain and the steps damp the higher of any
-    two states more.
+    The rule is chosen for each system by itself, so that its result does not depend on the others.
     """
-    energies = potential.steps(0, 1, run.dt)
+    energies = potential.steps(0, 1, run.dt)[0]
+    if not values_known():
+        return _damp(run, psi, energies, monotone=False)
+    top = run.grid.kappa(0) * TOP[run.space_order] + energies.amax(-1) - energies.amin(-1)
+    monotone = (top * (run.dt / run.grid.hbar)).detach() <= 2.0
+    if bool(monotone.all()) or not bool(monotone.any()):
+        return _damp(run, psi, energies, bool(monotone.all()))
+    order, parts = torch.argsort(monotone.to(torch.int8), stable=True), []
+    for value in (False, True):
+        own = monotone == value
+        parts.append(_damp(run, psi[own], energies[own], value))
+    back = torch.argsort(order)
+    final = torch.cat([part[0] for part in parts])[back]
+    return final, [torch.cat(pair, 1)[:, back] for pair in zip(parts[0][1], parts[1][1], strict=True)]
+
+
+def _damp(run: Run, psi: Tensor, energies: Tensor, monotone: bool) -> tuple[Tensor, list[Tensor]]:
+    """`imaginary_time` by the Crank-Nicolson family where that reduces higher energies more, else the damped
+    one.
+
+    Every block of steps counts the energies of a system from a reference E: its mean energy at the block's
+    start, but no more than min V + hbar / dt, below which dt (E - E_0) <= hbar holds for certain and the
+    steps damp the higher of any two states more.
+    """
     rate = run.dt / run.grid.hbar
-    lowest = energies.amin()
-    monotone = (
-        values_known()
-        and float(rate * (run.grid.kappa(0) * TOP[run.space_order] + energies.amax() - lowest)) <= 2.0
-    )
-    rule, poles = (
-        ("cayley", diagonal_poles(run.time_order)) if monotone else ("euler", damped_poles(run.time_order))
-    )
+    lowest = energies.amin(-1)
+    rule = "cayley" if monotone else "euler"
+    poles = (diagonal_poles if monotone else damped_poles)(run.time_order)
     c = run.coefficients(poles, -1.0)
     real = not psi.is_complex() and bool((poles.imag == 0).all())
-    work = (
-        psi
-        if real or psi.is_complex()
-        else psi.to(torch.complex128 if psi.dtype == torch.float64 else torch.complex64)
-    )
+    work = psi if real or psi.is_complex() else psi.to(psi.dtype.to_complex())
 
     def advance(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
-        reference = torch.minimum(energies_of(run, state, energies[0]).amin(), lowest + 1.0 / rate)
-        state, part = _evolve(run, state, energies - reference, c, stop - start, save, rule, False)
+        reference = torch.minimum(energies_of(run, state, energies), lowest + 1.0 / rate)
+        shifted = (energies - reference.unsqueeze(-1)).unsqueeze(0)
+        state, part = _evolve(run, state, shifted, c, stop - start, save, rule, False)
         return normalised(state, run.grid), normalised(part, run.grid) if save else part
 
-    limit = IMAGINARY_BLOCK[torch.float32 if psi.dtype in (torch.float32, torch.complex64) else torch.float64]
+    limit = IMAGINARY_BLOCK[psi.dtype.to_real()]
     final, frames = run_blocks(advance, normalised(work, run.grid), run.steps, run.save_every, limit)
     if psi.is_complex() or real:
         return final, frames
@@ -103,9 +118,10 @@ def normalised(states: Tensor, grid: Grid) -> Tensor:
 def energies_of(run: Run, states: Tensor, potential: Tensor) -> Tensor:
     """<H> of states (B, *S) in a potential (P, *S), (B,) float64."""
     wide = states.to(torch.promote_types(states.dtype, torch.float64))
-    grid = run.grid
-    constants = {"spacing": grid.spacing, "mass": grid.mass, "hbar": grid.hbar, "boundary": grid.boundary}
-    return energy(wide, potential, **constants, space_order=run.space_order)
+    where: dict[str, Any] = {
+        name: getattr(run.grid, name) for name in ("spacing", "mass", "hbar", "boundary")
+    }
+    return energy(wide, potential, **where, space_order=run.space_order)
 
 
 def _evolve(

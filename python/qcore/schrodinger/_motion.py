@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._ops._check import require_number, shape, wrong_type, wrong_value
-from ._grid import Grid, Number, require_potential, values_known
+from ._grid import Grid, Number, number_of, require_potential, values_known
 from .pade import MAGNUS_NODES, MAGNUS_WEIGHTS
 
 # Numbers of a time-dependent potential that are held at once.
@@ -184,7 +184,9 @@ def absorbing_layer(absorber: Any, space: tuple[int, ...], grid: Grid) -> Tensor
 def check_absorption(potential: Tensor, dt: Number, hbar: Number) -> None:
     """Refuse an absorption that an implicit step turns round: beyond dt W = 2 hbar it reflects ever more."""
     if potential.is_complex() and values_known():
-        strongest = float((-potential.imag).amax()) * abs(float(dt)) / (2.0 * float(hbar))
+        if number_of(dt) < 0.0:
+            raise wrong_value("dt", "a number > 0 with absorption (backwards it amplifies)", number_of(dt))
+        strongest = number_of((-potential.imag).amax()) * abs(number_of(dt)) / (2.0 * number_of(hbar))
         if strongest > 1.0:
             raise wrong_value(
                 "absorber",
@@ -199,7 +201,7 @@ def traces_back(potential: Tensor, dt: Number, hbar: Number, steps: int) -> bool
         return True
     if not values_known():
         return False
-    strongest = float((-potential.imag).amax()) * abs(float(dt)) / (2.0 * float(hbar))
+    strongest = number_of((-potential.imag).amax()) * abs(number_of(dt)) / (2.0 * number_of(hbar))
     return strongest < 1.0 and 2.0 * steps * atanh(strongest) <= log(REVERSIBLE_GROWTH)
 
 

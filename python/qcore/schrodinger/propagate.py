@@ -19,7 +19,7 @@ from .._ops._check import (
     wrong_value,
 )
 from . import _line
-from ._grid import SPACE_ORDERS, Grid, Number, make_grid, values_known
+from ._grid import SPACE_ORDERS, Grid, Number, make_grid, number_of, values_known
 from ._motion import Potential, PotentialLike, Run, make_potential
 from .pade import TIME_ORDERS
 
@@ -184,8 +184,10 @@ def _check_settings(
         require_number("dt", dt)
     if values_known():
         low = 0.0 if imaginary else -float("inf")
-        if float(dt) == 0.0 or not low < float(dt) < float("inf"):
-            raise wrong_value("dt", "a finite number " + ("> 0" if imaginary else "other than 0"), float(dt))
+        if number_of(dt) == 0.0 or not low < number_of(dt) < float("inf"):
+            raise wrong_value(
+                "dt", "a finite number " + ("> 0" if imaginary else "other than 0"), number_of(dt)
+            )
     require_count("steps", steps)
     require_count("save_every", save_every)
     require_choice("arithmetic", arithmetic, ARITHMETICS)
