@@ -9,13 +9,9 @@ from torch import Tensor
 
 from .._ops import schrodinger_split as ops
 from ._grid import number_of, values_known
-from ._line import TOP, energies_of, normalised
+from ._line import TOP, energies_of, normalised, steps_between
 from ._motion import Potential, Run, run_blocks, traces_back
 from .pade import damped_poles, diagonal_poles, suzuki
-
-# Decay of a state, in powers of e, that is let happen between renormalisations, by its precision.
-IMAGINARY_DECAY = {torch.float64: 200.0, torch.float32: 30.0}
-IMAGINARY_BLOCK = 32
 
 
 def real_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list[Tensor]]:
@@ -86,29 +82,19 @@ def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor,
     e = _kinetic(run, poles, -1.0).unsqueeze(0)
     half = _factor(run, energies - lowest - 1.0 / rate, 0.5, -1.0).unsqueeze(0)
 
-    def advance(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
-        while start < stop:
-            count = min(stop - start, _steps_between(run, state, energies, lowest))
-            state, _ = _evolve(run, state, half, e, [0, -1, 0], count, 0, rule, False)
-            state, start = normalised(state, run.grid), start + count
-        return state, state
-
-    final, frames = run_blocks(
-        advance, normalised(work, run.grid), run.steps, run.save_every, IMAGINARY_BLOCK, inside=False
-    )
+    state = normalised(work, run.grid)
+    frames: list[Tensor] = []
+    step = 0
+    while step < run.steps:
+        above = rate * (energies_of(run, state, energies) - lowest.flatten())
+        end = min(run.steps, step + steps_between(state, above + 1.0, 1))
+        due = run.due(step, end)
+        state, after = _evolve(run, state, half, e, [0, -1, 0], end - step, 1 if due else 0, rule, False)
+        frames += [normalised(after[k], run.grid).unsqueeze(0) for k in due]
+        state, step = normalised(state, run.grid), end
     if psi.is_complex() or real:
-        return final, frames
-    return final.real, [frame.real for frame in frames]
-
-
-def _steps_between(run: Run, state: Tensor, energies: Tensor, lowest: Tensor) -> int:
-    """Steps that a state may take before it has to be normalised."""
-    if not values_known():
-        return 1
-    decay = IMAGINARY_DECAY[state.dtype.to_real()]
-    above = energies_of(run, state.detach(), energies.detach()) - lowest.detach().flatten()
-    pace = float((above * number_of(run.dt / run.grid.hbar)).amax()) if above.numel() else 0.0
-    return max(1, int(decay / (1.0 + pace)))
+        return state, frames
+    return state.real, [frame.real for frame in frames]
 
 
 def _kinetic(run: Run, poles: Tensor, unit: complex) -> Tensor:
@@ -133,6 +119,7 @@ def _evolve(
     rule: str,
     reversible: bool,
 ) -> tuple[Tensor, Tensor]:
+    phases = phases.to(torch.complex128) if psi.is_complex() else phases
     boundary = ",".join(run.grid.boundary)
     settings = (program, boundary, run.space_order, rule, steps)
     if not save_every:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import factorial, log
 from typing import Any
 
 import torch
@@ -15,8 +16,11 @@ from ._motion import Potential, Run, check_absorption, run_blocks, traces_back
 from .observables import energy
 from .pade import damped_poles, diagonal_poles
 
-# Steps of imaginary time between renormalisations, by the precision of the state.
-IMAGINARY_BLOCK = {torch.float64: 32, torch.float32: 8}
+# Steps of imaginary time after which the energies are counted from a new reference.
+RENEWAL = 32
+
+# Decay of a state, in powers of e, that is let happen before it is normalised, by its precision.
+DECAY = {torch.float64: 200.0, torch.float32: 30.0}
 
 # Largest amplitude that a state may begin with at a transparent end, relative to its maximum.
 OUTSIDE = 1e-6
@@ -84,9 +88,9 @@ def _damp(run: Run, psi: Tensor, energies: Tensor, monotone: bool) -> tuple[Tens
     """`imaginary_time` by the Crank-Nicolson family where that reduces higher energies more, else the damped
     one.
 
-    Every block of steps counts the energies of a system from a reference E: its mean energy at the block's
-    start, but no more than min V + hbar / dt, below which dt (E - E_0) <= hbar holds for certain and the
-    steps damp the higher of any two states more.
+    The energies of a system are counted from a reference E: every 32 steps its mean energy, but no more than
+    min V + hbar / dt, below which dt (E - E_0) <= hbar holds for certain and the steps damp the higher of any
+    two states more. In between it is normalised whenever it could have become too small.
     """
     rate = run.dt / run.grid.hbar
     lowest = energies.amin(-1)
@@ -94,19 +98,32 @@ def _damp(run: Run, psi: Tensor, energies: Tensor, monotone: bool) -> tuple[Tens
     poles = (diagonal_poles if monotone else damped_poles)(run.time_order)
     c = run.coefficients(poles, -1.0)
     real = not psi.is_complex() and bool((poles.imag == 0).all())
-    work = psi if real or psi.is_complex() else psi.to(psi.dtype.to_complex())
-
-    def advance(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
-        reference = torch.minimum(energies_of(run, state, energies), lowest + 1.0 / rate)
+    state = normalised(psi if real or psi.is_complex() else psi.to(psi.dtype.to_complex()), run.grid)
+    frames: list[Tensor] = []
+    reference, limit, step = lowest, 0, 0
+    while step < run.steps:
+        if step % RENEWAL == 0:
+            mean = energies_of(run, state, energies)
+            reference = torch.minimum(mean, lowest + 1.0 / rate)
+            limit = steps_between(state, rate * (mean - reference), run.time_order)
+        end = min(run.steps, step + limit, (step // RENEWAL + 1) * RENEWAL)
         shifted = (energies - reference.unsqueeze(-1)).unsqueeze(0)
-        state, part = _evolve(run, state, shifted, c, stop - start, save, rule, False)
-        return normalised(state, run.grid), normalised(part, run.grid) if save else part
-
-    limit = IMAGINARY_BLOCK[psi.dtype.to_real()]
-    final, frames = run_blocks(advance, normalised(work, run.grid), run.steps, run.save_every, limit)
+        due = run.due(step, end)
+        state, after = _evolve(run, state, shifted, c, end - step, 1 if due else 0, rule, False)
+        frames += [normalised(after[k], run.grid).unsqueeze(0) for k in due]
+        state, step = normalised(state, run.grid), end
     if psi.is_complex() or real:
-        return final, frames
-    return final.real, [frame.real for frame in frames]
+        return state, frames
+    return state.real, [frame.real for frame in frames]
+
+
+def steps_between(state: Tensor, above: Tensor, order: int) -> int:
+    """Steps that states may take until they must be normalised; `above`: dt / hbar times their energies."""
+    if not values_known() or not above.numel():
+        return 1
+    x = max(0.0, number_of(above.amax()))
+    decay = log(sum(x**k / factorial(k) for k in range(order + 1)))
+    return max(1, int(DECAY[state.dtype.to_real()] / (decay + 1e-3)))
 
 
 def normalised(states: Tensor, grid: Grid) -> Tensor:

@@ -114,6 +114,13 @@ class Run:
     save_every: int
     precision: str
 
+    def due(self, start: int, stop: int) -> list[int]:
+        """Numbers of the steps from start to stop after which a frame is due, counted from start."""
+        if not self.save_every:
+            return []
+        first = (start // self.save_every + 1) * self.save_every
+        return [k - start - 1 for k in range(first, stop + 1, self.save_every)]
+
     def coefficients(self, poles: Tensor, unit: complex) -> Tensor:
         """c_s = unit dt / (hbar z_s): unit -i for real time, -1 for imaginary time."""
         return unit * torch.as_tensor(self.dt / self.grid.hbar, dtype=torch.float64) / poles
@@ -135,6 +142,7 @@ def make_potential(
         if imaginary:
             raise wrong_value("potential", "a constant potential in imaginary time", "a function of time")
         return replace(made, magnus=time_order == 4 and grid.ndim == 1)
+    _require_device(potential, psi)
     require_potential(potential)
     if not made.constant and time_order == 4:
         raise wrong_value(
@@ -156,6 +164,11 @@ def make_potential(
     return made
 
 
+def _require_device(potential: Tensor, psi: Tensor) -> None:
+    if potential.device != psi.device:
+        raise wrong_value("potential", f"the device of psi, {psi.device}", potential.device)
+
+
 def absorbing_layer(absorber: Any, space: tuple[int, ...], grid: Grid) -> Tensor:
     """W >= 0 of the complex potential V - i W: strength * (depth / width)^power in layers along the walls."""
     expected = "(strength, width, power)"
@@ -167,6 +180,8 @@ def absorbing_layer(absorber: Any, space: tuple[int, ...], grid: Grid) -> Tensor
         if not 0.0 < value < float("inf"):
             sign = " (a negative one is gain)" if value < 0 else ""
             raise wrong_value(f"absorber {name}", "a finite number > 0", f"{value}{sign}")
+    if "dirichlet" not in grid.boundary:
+        raise wrong_value("absorber", "None where there are no walls", repr(absorber))
     total = torch.zeros(space, dtype=torch.float64)
     for axis, n in enumerate(space):
         if grid.boundary[axis] != "dirichlet":
