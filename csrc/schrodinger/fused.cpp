@@ -87,7 +87,8 @@ void evolve_fused(const Evolution& e, const TensorView& psi, const TensorView& o
     const Kernels& kernels = kernels_for(p);
     const int threads = worthwhile_threads(p);
     const std::int64_t element = (p.narrow ? 4 : 8) * (p.is_complex() ? 2 : 1), group = p.n * element * kernels.lanes;
-    p.groups = !p.per_system() && 2 * group <= cache_bytes && p.batch > kernels.lanes * threads ? 2 : 1;
+    const bool many = p.batch > (kernels.groups - 1) * kernels.lanes * threads;
+    p.groups = !p.per_system() && kernels.groups * group <= cache_bytes && many ? kernels.groups : 1;
     Buffer shared;
     if (p.constant() && !p.per_system()) {
         shared = allocate(kernels.shared_bytes(p));

@@ -40,7 +40,7 @@ void forward(const Plan& p, std::int64_t chunk) {
 
 template <class N>
 constexpr schrodinger::Kernels kernels() {
-    return {N::width, shared_bytes<N>, prepare<N>, forward<N>};
+    return {N::width, most_groups, shared_bytes<N>, prepare<N>, forward<N>};
 }
 
 }  // namespace

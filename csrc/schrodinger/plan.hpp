@@ -60,7 +60,7 @@ struct Plan {
 };
 
 struct Kernels {
-    int lanes;
+    int lanes, groups;
     // Bytes of the coefficients that all systems share, and their computation.
     std::size_t (*shared_bytes)(const Plan&);
     void (*prepare)(const Plan&, void* shared);
