@@ -80,6 +80,12 @@ class Batch {
         });
     }
 
+    void exchange(Batch& other) {
+        T* const state = state_;
+        state_ = other.state_;
+        other.state_ = state;
+    }
+
     // From plain to the eliminated form of position i.
     void begin(std::int64_t i) {
         coefficients_.need(i);
@@ -165,7 +171,7 @@ class Forward {
   public:
     Forward(const Plan& p, Memory& memory)
         : p_(p), shared_{static_cast<char*>(const_cast<void*>(p.shared))},
-          coefficients_(p, {}, p.shared ? shared_ : memory),
+          coefficients_(p, Use::forward, p.shared ? shared_ : memory),
           batch_(p, coefficients_, p.groups, memory) {
         if (!p.shared) coefficients_.take_work(memory);
     }
