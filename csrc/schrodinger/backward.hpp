@@ -17,11 +17,11 @@ class Backward {
         : p_(p), shared_{static_cast<char*>(const_cast<void*>(p.shared))},
           shared_back_{static_cast<char*>(const_cast<void*>(p.shared_back))},
           coefficients_(p, Use::adjoint, p.shared ? shared_ : memory),
-          back_(p, Use::traced, !p.traced ? unused_ : p.shared ? shared_back_ : memory),
-          mu_(p, coefficients_, 1, memory), psi_(p, back_, 1, memory), before_(p, back_, 1, p.traced ? unused_ : memory),
+          back_(p, Use::traced, !needs_back() ? unused_ : p.shared ? shared_back_ : memory),
+          mu_(p, coefficients_, 1, memory), psi_(p, late_factor() ? coefficients_ : back_, 1, memory), before_(p, back_, 1, p.traced ? unused_ : memory),
           values_(p.complex_potential ? 2 : 1) {
         if (!p.shared) coefficients_.take_work(memory);
-        if (!p.shared && p.traced) back_.take_work(memory);
+        if (!p.shared && needs_back()) back_.take_work(memory);
         if (!p.traced) {
             chi_ = memory.take<T>(p.n * lanes);
             change_ = memory.take<T>(p.n * lanes);
@@ -42,12 +42,13 @@ class Backward {
     void pull_chunk(std::int64_t task) {
         if (!p_.shared) {
             coefficients_.start(first_);
-            if (p_.traced) back_.start(first_);
+            if (needs_back()) back_.start(first_);
         }
         clear(sum_c_, p_.poles * lanes);
         clear(sum_potential_, p_.n * values_ * N::width);
         mu_.template read<Reading::conjugate>(p_.grad_out, first_, 0);
-        psi_.read(p_.states, first_, p_.traced ? 0 : p_.stages * p_.batch);
+        if (late_factor()) psi_.template read<Reading::conjugate>(p_.states, first_, 0);
+        else psi_.read(p_.states, first_, p_.traced ? 0 : p_.stages * p_.batch);
         add_frame(p_.stages);
         mu_.clear_rest(first_);
         mu_.begin(0);
@@ -60,7 +61,8 @@ class Backward {
             if (has_frame(stage)) {
                 add_frame(stage);
                 mu_.clear_rest(first_);
-                if (!last) mu_.begin(i + 1);
+                mu_.begin(i + 1);
+                if (late_factor()) psi_.begin(i + 1);
             }
         }
         mu_.template write<true>(p_.grad_psi, first_, 0);
@@ -75,10 +77,11 @@ class Backward {
     }
 
     void step(std::int64_t i, bool plain) {
-        const bool last = i + 1 == p_.stages, cayley = p_.rule == Rule::cayley;
+        // Tracks that share their coefficients are interrupted together.
+        const bool cayley = p_.rule == Rule::cayley, plain_back = late_factor() ? plain : i + 1 == p_.stages;
         Pull<T> a{};
         a.mu = mu_.sweep(i, plain);
-        if (p_.traced) a.psi = psi_.sweep(i, last);
+        if (p_.traced) a.psi = psi_.sweep(i, plain_back);
         else load_stage(p_.stages - 1 - i, a);
         if (p_.order == 4) {
             a.mass = mass(p_);
@@ -101,7 +104,7 @@ class Backward {
         late_ = -a.factor[1];
         run(a);
         mu_.finish(i, plain);
-        if (p_.traced) psi_.finish(i, last);
+        if (p_.traced) psi_.finish(i, plain_back);
     }
 
     // Which sum is kept for V, see Sum::imaginary_part.
@@ -109,6 +112,9 @@ class Backward {
         return N::parts == 2 && p_.order == 2 && p_.rule == Rule::cayley && p_.traced && p_.poles == 1 && p_.c[0] == 0 &&
                !p_.complex_potential;
     }
+
+    // Coefficients for -c.
+    bool needs_back() const { return p_.traced && !late_factor(); }
 
     void run(const Pull<T>& a) {
         if (p_.order == 4) return pick<GeneralUpdate>(a);

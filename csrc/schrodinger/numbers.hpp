@@ -42,6 +42,7 @@ struct Real {
     Real operator-(Real b) const { return {re - b.re}; }
     Real operator-() const { return {-re}; }
     Real operator*(Real b) const { return {re * b.re}; }
+    Real times(typename S::V factor) const { return {re * factor}; }
     auto size() const { return re < T(0) ? -re : re; }  // squared for complex numbers: only compared with another size
 };
 
@@ -85,6 +86,7 @@ struct Complex {
     Complex operator-(Complex b) const { return {re - b.re, im - b.im}; }
     Complex operator-() const { return {-re, -im}; }
     Complex operator*(Complex b) const { return {subtract_product<T>(im, b.im, re * b.re), S::fma(im, b.re, re * b.im)}; }
+    Complex times(typename S::V factor) const { return {re * factor, im * factor}; }
     auto size() const { return S::fma(re, re, im * im); }
 };
 
@@ -99,6 +101,16 @@ inline Complex<T> nmac(Complex<T> a, Complex<T> b, Complex<T> c) {
     using S = Simd<T>;
     return {S::fma(a.im, b.im, subtract_product<T>(a.re, b.re, c.re)),
             subtract_product<T>(a.im, b.re, subtract_product<T>(a.re, b.im, c.im))};
+}
+// a conj(b) + c.
+template <class T>
+inline Real<T> mac_conjugate(Real<T> a, Real<T> b, Real<T> c) {
+    return mac(a, b, c);
+}
+template <class T>
+inline Complex<T> mac_conjugate(Complex<T> a, Complex<T> b, Complex<T> c) {
+    using S = Simd<T>;
+    return {S::fma(a.im, b.im, S::fma(a.re, b.re, c.re)), S::fma(a.im, b.re, subtract_product<T>(a.re, b.im, c.im))};
 }
 template <class T>
 inline Complex<T> inverse(Complex<T> a) {
