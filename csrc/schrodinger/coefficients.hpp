@@ -11,10 +11,7 @@ using schrodinger::Memory;
 using schrodinger::Rule;
 
 // The stages of a run by their position: from the first on with c, or from the last back with c or -c.
-struct Sequence {
-    bool reversed = false;
-    double sign = 1;
-};
+using schrodinger::Use;
 
 // Rows are [j][parts], or [j][parts][lane] per lane, with a row of zeros at both ends. Positions share a slot where they share
 // their coefficients.
@@ -24,7 +21,7 @@ class Coefficients {
     using T = typename N::Scalar;
     static constexpr int parts = N::parts, copies = per_lane ? N::width : 1, row = parts * copies;
 
-    Coefficients(const Plan& p, Sequence sequence, Memory& memory) : p_(p), sequence_(sequence) {
+    Coefficients(const Plan& p, Use use, Memory& memory) : p_(p), use_(use) {
         block_ = p.constant() ? p.poles : per_lane ? 2 : 2 * D::width;
         slots_ = p.constant() ? p.poles : 2 * block_;
         filled_ = p.constant() ? p.stages : 0;
@@ -38,6 +35,7 @@ class Coefficients {
             unscale_ = memory.take<T>(slots_ * size_);
             fused_ = memory.take<T>((p.constant() ? slots_ : 1) * 2 * size_);
             plain_ = p.constant() ? memory.take<T>(slots_ * 2 * size_) : fused_;
+            if (use != Use::forward) response_ = memory.take<T>((p.constant() ? slots_ : 1) * 2 * size_);
         }
         if (p.periodic) {
             border_ = memory.take<T>(slots_ * size_);
@@ -78,6 +76,7 @@ class Coefficients {
         for (std::int64_t i = 0; i < p_.poles; ++i) {
             combine(i, i + 1, fused_ + i * 2 * size_);
             combine(i, -1, plain_ + i * 2 * size_);
+            if (use_ != Use::forward) respond(i, response_ + i * 2 * size_);
         }
     }
 
@@ -103,17 +102,24 @@ class Coefficients {
         if (!p_.constant()) combine(i, plain ? -1 : i + 1, to);
         return to;
     }
+    // chi = P w + m f, psi - chi = Q f - P w, order 4: rows [j][P, Q]
+    const T* response(std::int64_t i) {
+        T* const to = response_ + (p_.constant() ? slot(i) * 2 * size_ : 0);
+        if (!p_.constant()) respond(i, to);
+        return to;
+    }
     // Periodic: v, its weight, and the rows beyond which it is zero.
     const T* border(std::int64_t i) const { return at(border_, i); }
     const T* weight(std::int64_t i) const { return weight_ + slot(i) * row; }
     std::int64_t left(std::int64_t i) const { return edge_[2 * slot(i)]; }
     std::int64_t right(std::int64_t i) const { return edge_[2 * slot(i) + 1]; }
 
-    std::int64_t stage(std::int64_t i) const { return sequence_.reversed ? p_.stages - 1 - i : i; }
+    std::int64_t stage(std::int64_t i) const { return use_ == Use::forward ? i : p_.stages - 1 - i; }
     // c of a position
     double c(std::int64_t i, int part) const {
         const std::int64_t s = stage(i) % p_.poles;
-        return sequence_.sign * p_.c[2 * (s < 0 ? s + p_.poles : s) + part];
+        const double value = p_.c[2 * (s < 0 ? s + p_.poles : s) + part];
+        return use_ == Use::traced ? -value : value;
     }
 
   private:
@@ -245,6 +251,15 @@ class Coefficients {
         }
     }
 
+    // P = c kappa / h, Q = h - m.
+    void respond(std::int64_t i, T* to) const {
+        const N factor = N::of(p_.kappa * c(i, 0), p_.kappa * (parts == 2 ? c(i, 1) : 0)), m = N::of(qcore::QC_ISA::mass(p_), 0);
+        for (std::int64_t j = 0; j < p_.n; j += N::width / copies) {
+            put_rows(factor * rows(scale(i), j), to, j, 0);
+            put_rows(rows(unscale(i), j) - m, to, j, 1);
+        }
+    }
+
     // As many rows as fill a vector: one per lane, or one row of all lanes.
     N rows(const T* p, std::int64_t j) const {
         if constexpr (per_lane) {
@@ -268,9 +283,9 @@ class Coefficients {
     }
 
     const Plan& p_;
-    Sequence sequence_;
+    Use use_;
     std::int64_t block_, slots_, size_, first_ = 0, filled_;
-    T *recip_[2], *none_, *constant_, *scale_ = nullptr, *unscale_ = nullptr, *fused_ = nullptr, *plain_ = nullptr;
+    T *recip_[2], *none_, *constant_, *scale_ = nullptr, *unscale_ = nullptr, *fused_ = nullptr, *plain_ = nullptr, *response_ = nullptr;
     T *border_ = nullptr, *weight_ = nullptr;
     std::int64_t* edge_;
     Work work_[2];

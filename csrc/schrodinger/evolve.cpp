@@ -109,7 +109,8 @@ void adjoint(const Evolution& e, const TensorView& states, const TensorView& gra
     for (const TensorView* result : {&grad_psi, &grad_potential, &grad_c})
         for (const TensorView* input : {&states, &grad_out, &e.potential, &e.c})
             check_disjoint("a gradient", *result, "an input", *input);
-    adjoint_reference(e, states, grad_out, grad_frames, save_every, grad_psi, grad_potential, grad_c);
+    const bool fused = e.backend == Backend::automatic && fused_handles(e);
+    (fused ? adjoint_fused : adjoint_reference)(e, states, grad_out, grad_frames, save_every, grad_psi, grad_potential, grad_c);
 }
 
 }  // namespace qcore::schrodinger

@@ -7,6 +7,9 @@
 namespace qcore::QC_ISA {
 namespace {
 
+// As many vectors of systems as the registers hold: their recurrences run side by side.
+constexpr int most_groups = vector_registers >= 32 ? 3 : 2;
+
 // Sweeps of one kind of number, as the plan needs them.
 template <class N, bool per_lane>
 struct Sweeps {
@@ -24,7 +27,7 @@ struct Sweeps {
     template <template <class, bool> class Update>
     static void pick(std::int64_t groups, const Sweep<T>& a) {
         if constexpr (!per_lane) {
-            if (groups == 2) return sweep<N, per_lane, 2, Update>(a);
+            if (groups == most_groups) return sweep<N, per_lane, most_groups, Update>(a);
         }
         sweep<N, per_lane, 1, Update>(a);
     }
@@ -45,24 +48,42 @@ class Batch {
 
     T* row(std::int64_t j) { return state_ + (j + 1) * pitch_; }
 
+    // Systems from `first` on, at this row of the tensor (rows, n). Lanes beyond the batch repeat its last system.
+    template <Reading reading = Reading::plain>
     void read(const void* tensor, std::int64_t first, std::int64_t row_offset) {
         for (std::int64_t i = 0; i < pitch_; ++i) row(-1)[i] = row(p_.n)[i] = T(0);
         transfer(tensor, first, [&](auto* base, std::int64_t from, const LaneRows<T>& to) {
             using E = std::remove_pointer_t<decltype(base)>;
             const E* rows[N::width];
             for (int l = 0; l < N::width; ++l) rows[l] = base + (row_offset + (from + l < p_.batch ? from + l : p_.batch - 1)) * columns();
-            read_lanes<Reading::plain>(rows, columns(), to);
+            read_lanes<reading>(rows, columns(), to);
         });
     }
 
+    // Sets the lanes beyond the batch to zero.
+    void clear_rest(std::int64_t first) {
+        for (std::int64_t g = 0; g < groups_; ++g)
+            for (std::int64_t l = 0; l < N::width; ++l)
+                if (first + g * N::width + l >= p_.batch)
+                    for (std::int64_t j = 0; j < p_.n; ++j)
+                        for (int part = 0; part < N::parts; ++part) row(j)[g * lanes + part * N::width + l] = T(0);
+    }
+
+    template <bool conjugate = false>
     void write(void* tensor, std::int64_t first, std::int64_t row_offset) {
         transfer(tensor, first, [&](auto* base, std::int64_t to, const LaneRows<T>& from) {
             using E = std::remove_const_t<std::remove_pointer_t<decltype(base)>>;
             E* rows[N::width];
             for (int l = 0; l < N::width; ++l) rows[l] = const_cast<E*>(base) + (row_offset + to + l) * columns();
             const std::int64_t left = p_.batch - to;
-            if (left > 0) write_lanes<false>(from, columns(), rows, left < N::width ? left : N::width);
+            if (left > 0) write_lanes<conjugate>(from, columns(), rows, left < N::width ? left : N::width);
         });
+    }
+
+    void exchange(Batch& other) {
+        T* const state = state_;
+        state_ = other.state_;
+        other.state_ = state;
     }
 
     // From plain to the eliminated form of position i.
@@ -77,6 +98,12 @@ class Batch {
 
     // Position i, and to the eliminated form of the next, or to plain.
     void step(std::int64_t i, bool plain) {
+        Sweeps<N, per_lane>::run(p_, groups_, sweep(i, plain));
+        finish(i, plain);
+    }
+
+    // The same in three parts, for sweeps of two batches at a time.
+    Sweep<T> sweep(std::int64_t i, bool plain) {
         if (!plain) coefficients_.need(i + 1);
         Sweep<T> a = arguments(i & 1 ? 1 : -1);
         a.back = coefficients_.recip(i);
@@ -90,7 +117,9 @@ class Batch {
             a.left = larger(coefficients_.left(i), coefficients_.left(next));
             a.right = smaller(coefficients_.right(i), coefficients_.right(next));
         }
-        Sweeps<N, per_lane>::run(p_, groups_, a);
+        return a;
+    }
+    void finish(std::int64_t i, bool plain) {
         if (!plain) weigh(i + 1);
     }
 
@@ -142,7 +171,7 @@ class Forward {
   public:
     Forward(const Plan& p, Memory& memory)
         : p_(p), shared_{static_cast<char*>(const_cast<void*>(p.shared))},
-          coefficients_(p, {}, p.shared ? shared_ : memory),
+          coefficients_(p, Use::forward, p.shared ? shared_ : memory),
           batch_(p, coefficients_, p.groups, memory) {
         if (!p.shared) coefficients_.take_work(memory);
     }

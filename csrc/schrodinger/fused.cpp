@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "core/isa.hpp"
 #include "core/parallel.hpp"
@@ -21,6 +22,9 @@ namespace {
 
 // What a chunk's state and coefficients may take of a core's cache.
 constexpr std::int64_t cache_bytes = 512 << 10;
+
+// The gradient of a potential that all systems share is summed in up to so many parts, of so many bytes in all.
+constexpr std::int64_t most_tasks = 16, sum_bytes = 64 << 20;
 
 struct Free {
     void operator()(void* p) const { ::operator delete(p, std::align_val_t{64}); }
@@ -64,6 +68,14 @@ void copy(const TensorView& from, const TensorView& to) {
     if (const auto bytes = static_cast<std::size_t>(from.numel() * dtype_size(from.dtype))) std::memcpy(to.data, from.data, bytes);
 }
 
+// The coefficients of all systems, where they are the same and constant.
+Buffer prepare(const Plan& p, const Kernels& kernels, Use use) {
+    if (!p.constant() || p.per_system()) return nullptr;
+    Buffer shared = allocate(kernels.shared_bytes(p, use));
+    kernels.prepare(p, use, shared.get());
+    return shared;
+}
+
 template <class F>
 void parallel(std::int64_t n, int threads, F& body) {
     parallel_for(n, threads, [](void* f, std::int64_t i) { (*static_cast<F*>(f))(i); }, &body);
@@ -87,16 +99,59 @@ void evolve_fused(const Evolution& e, const TensorView& psi, const TensorView& o
     const Kernels& kernels = kernels_for(p);
     const int threads = worthwhile_threads(p);
     const std::int64_t element = (p.narrow ? 4 : 8) * (p.is_complex() ? 2 : 1), group = p.n * element * kernels.lanes;
-    p.groups = !p.per_system() && 2 * group <= cache_bytes && p.batch > kernels.lanes * threads ? 2 : 1;
-    Buffer shared;
-    if (p.constant() && !p.per_system()) {
-        shared = allocate(kernels.shared_bytes(p));
-        kernels.prepare(p, shared.get());
-        p.shared = shared.get();
-    }
+    const bool many = p.batch > (kernels.groups - 1) * kernels.lanes * threads;
+    p.groups = !p.per_system() && kernels.groups * group <= cache_bytes && many ? kernels.groups : 1;
+    const Buffer shared = prepare(p, kernels, Use::forward);
+    p.shared = shared.get();
     const std::int64_t systems = p.groups * kernels.lanes;
     auto chunk = [&](std::int64_t i) { kernels.forward(p, i); };
     parallel((p.batch + systems - 1) / systems, threads, chunk);
+}
+
+void adjoint_fused(const Evolution& e, const TensorView& states, const TensorView& grad_out, const TensorView* grad_frames,
+                   std::int64_t save_every, const TensorView& grad_psi, const TensorView& grad_potential, const TensorView& grad_c) {
+    Plan p = make_plan(e, grad_out.dtype, grad_out.shape[0]);
+    p.narrow = false;
+    p.groups = 1;
+    p.states = states.data;
+    p.traced = states.ndim == 2;
+    p.grad_out = grad_out.data;
+    p.grad_frames = grad_frames && grad_frames->numel() ? grad_frames->data : nullptr;
+    p.save_every = save_every;
+    p.grad_psi = grad_psi.data;
+    p.grad_potential = static_cast<double*>(grad_potential.data);
+    auto* const grad_of_c = static_cast<double*>(grad_c.data);
+    const std::int64_t values = p.complex_potential ? 2 : 1, sums = grad_potential.numel() * values;
+    if (!p.batch || !p.stages) {
+        if (p.batch) copy(grad_out, grad_psi);
+        std::fill_n(p.grad_potential, sums, 0.0);
+        std::fill_n(grad_of_c, 2 * p.poles, 0.0);
+        return;
+    }
+    const Kernels& kernels = kernels_for(p);
+    const Buffer shared = prepare(p, kernels, Use::adjoint), shared_back = p.traced ? prepare(p, kernels, Use::traced) : nullptr;
+    p.shared = shared.get();
+    p.shared_back = shared_back.get();
+    p.chunks = (p.batch + kernels.lanes - 1) / kernels.lanes;
+    // How the batch is summed must not depend on the number of threads.
+    p.tasks = p.chunks;
+    if (!p.per_system()) p.tasks = std::clamp<std::int64_t>(std::min(p.chunks, sum_bytes / (8 * sums)), 1, most_tasks);
+    std::vector<double> sum_potential(static_cast<std::size_t>(p.per_system() ? 0 : p.tasks * sums));
+    std::vector<double> sum_c(static_cast<std::size_t>(p.tasks * p.poles * 2));
+    p.sum_potential = sum_potential.data();
+    p.sum_c = sum_c.data();
+    auto task = [&](std::int64_t i) { kernels.adjoint(p, i); };
+    parallel(p.tasks, worthwhile_threads(p), task);
+    // Conjugates of the sums over all tasks, in their order.
+    auto add_up = [&](const std::vector<double>& parts, std::int64_t count, double* to, bool pairs) {
+        std::fill_n(to, count, 0.0);
+        for (std::int64_t i = 0; i < p.tasks; ++i)
+            for (std::int64_t q = 0; q < count; ++q) to[q] += parts[static_cast<std::size_t>(i * count + q)];
+        if (pairs)
+            for (std::int64_t q = 1; q < count; q += 2) to[q] = -to[q];
+    };
+    if (!p.per_system()) add_up(sum_potential, sums, p.grad_potential, p.complex_potential);
+    add_up(sum_c, 2 * p.poles, grad_of_c, true);
 }
 
 }  // namespace schrodinger

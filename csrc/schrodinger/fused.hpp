@@ -8,7 +8,9 @@ namespace qcore::schrodinger {
 // Whether they take these arguments, which have passed the checks of evolve or adjoint.
 bool fused_handles(const Evolution& e);
 
-// As evolve and adjoint.
+// As evolve and adjoint. The adjoint is always worked out in float64.
 void evolve_fused(const Evolution& e, const TensorView& psi, const TensorView& out, const TensorView* frames, std::int64_t save_every);
+void adjoint_fused(const Evolution& e, const TensorView& states, const TensorView& grad_out, const TensorView* grad_frames,
+                   std::int64_t save_every, const TensorView& grad_psi, const TensorView& grad_potential, const TensorView& grad_c);
 
 }  // namespace qcore::schrodinger

@@ -7,6 +7,21 @@
 namespace qcore::QC_ISA {
 namespace {
 
+// c - a b. Written with a negated factor instead, the negation would be carried out, and in scalars before they are spread.
+template <class T>
+inline typename Simd<T>::V subtract_product(typename Simd<T>::V a, typename Simd<T>::V b, typename Simd<T>::V c) {
+    using V [[maybe_unused]] = typename Simd<T>::V;
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) return (V)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
+    else return (V)_mm512_fnmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    if constexpr (sizeof(T) == 4) return (V)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c);
+    else return (V)_mm256_fnmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return c - a * b;
+#endif
+}
+
 template <class T>
 struct Real {
     using Scalar = T;
@@ -27,6 +42,7 @@ struct Real {
     Real operator-(Real b) const { return {re - b.re}; }
     Real operator-() const { return {-re}; }
     Real operator*(Real b) const { return {re * b.re}; }
+    Real times(typename S::V factor) const { return {re * factor}; }
     auto size() const { return re < T(0) ? -re : re; }  // squared for complex numbers: only compared with another size
 };
 
@@ -36,7 +52,7 @@ inline Real<T> mac(Real<T> a, Real<T> b, Real<T> c) {
 }
 template <class T>
 inline Real<T> nmac(Real<T> a, Real<T> b, Real<T> c) {
-    return {Simd<T>::fma(-a.re, b.re, c.re)};
+    return {subtract_product<T>(a.re, b.re, c.re)};
 }
 template <class T>
 inline Real<T> inverse(Real<T> a) {
@@ -69,7 +85,8 @@ struct Complex {
     Complex operator+(Complex b) const { return {re + b.re, im + b.im}; }
     Complex operator-(Complex b) const { return {re - b.re, im - b.im}; }
     Complex operator-() const { return {-re, -im}; }
-    Complex operator*(Complex b) const { return {S::fma(-im, b.im, re * b.re), S::fma(im, b.re, re * b.im)}; }
+    Complex operator*(Complex b) const { return {subtract_product<T>(im, b.im, re * b.re), S::fma(im, b.re, re * b.im)}; }
+    Complex times(typename S::V factor) const { return {re * factor, im * factor}; }
     auto size() const { return S::fma(re, re, im * im); }
 };
 
@@ -77,12 +94,23 @@ struct Complex {
 template <class T>
 inline Complex<T> mac(Complex<T> a, Complex<T> b, Complex<T> c) {
     using S = Simd<T>;
-    return {S::fma(-a.im, b.im, S::fma(a.re, b.re, c.re)), S::fma(a.im, b.re, S::fma(a.re, b.im, c.im))};
+    return {subtract_product<T>(a.im, b.im, S::fma(a.re, b.re, c.re)), S::fma(a.im, b.re, S::fma(a.re, b.im, c.im))};
 }
 template <class T>
 inline Complex<T> nmac(Complex<T> a, Complex<T> b, Complex<T> c) {
     using S = Simd<T>;
-    return {S::fma(a.im, b.im, S::fma(-a.re, b.re, c.re)), S::fma(-a.im, b.re, S::fma(-a.re, b.im, c.im))};
+    return {S::fma(a.im, b.im, subtract_product<T>(a.re, b.re, c.re)),
+            subtract_product<T>(a.im, b.re, subtract_product<T>(a.re, b.im, c.im))};
+}
+// a conj(b) + c.
+template <class T>
+inline Real<T> mac_conjugate(Real<T> a, Real<T> b, Real<T> c) {
+    return mac(a, b, c);
+}
+template <class T>
+inline Complex<T> mac_conjugate(Complex<T> a, Complex<T> b, Complex<T> c) {
+    using S = Simd<T>;
+    return {S::fma(a.im, b.im, S::fma(a.re, b.re, c.re)), S::fma(a.im, b.re, subtract_product<T>(a.re, b.im, c.im))};
 }
 template <class T>
 inline Complex<T> inverse(Complex<T> a) {

@@ -45,27 +45,33 @@ struct Plan {
     const void* psi;
     void *out, *frames;
 
-    // Adjoint.
+    // Adjoint. Task t works off the chunks t, t + tasks ... of one vector of systems each.
     const void *states, *grad_out, *grad_frames;
-    bool traced;  // states holds the last one only
+    bool traced;                      // states holds the last one only
     void* grad_psi;
-    const void* shared_back;  // as shared, from the last stage to the first, with c and with -c
-    double* sum_potential;    // partial sums of the tasks: (tasks, slices, n, 1 or 2), or a row per system
-    double* sum_c;            // (tasks, poles, 2)
-    std::int64_t tasks, chunks;
+    double* grad_potential;           // of systems with potentials of their own
+    const void* shared_back;          // as shared, for the state on its way back; shared is for mu then
+    std::int64_t chunks, tasks;
+    double* sum_potential;            // (tasks, slices, n, 1 or 2), where one potential is shared
+    double* sum_c;                    // (tasks, poles, 2)
 
     bool is_complex() const { return qcore::is_complex(dtype); }
     bool constant() const { return slices == 1 || stages <= poles; }
     bool per_system() const { return systems > 1; }
 };
 
+// What coefficients are for: a run forwards; mu on its way back; the state on its way back.
+enum class Use { forward, adjoint, traced };
+
 struct Kernels {
-    int lanes;
+    int lanes, groups;
     // Bytes of the coefficients that all systems share, and their computation.
-    std::size_t (*shared_bytes)(const Plan&);
-    void (*prepare)(const Plan&, void* shared);
+    std::size_t (*shared_bytes)(const Plan&, Use);
+    void (*prepare)(const Plan&, Use, void* shared);
     // One chunk of the batch, all stages.
     void (*forward)(const Plan&, std::int64_t chunk);
+    // All chunks of a task. In float64 only.
+    void (*adjoint)(const Plan&, std::int64_t task);
 };
 
 }  // namespace qcore::schrodinger

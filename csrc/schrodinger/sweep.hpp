@@ -77,40 +77,75 @@ struct GeneralUpdate {
     N operator()(N w, N rhs) const { return mac(f, rhs, g * w); }
 };
 
+// One vector of systems on its way through a sweep.
+template <class N, bool per_lane>
+struct Track {
+    using T = typename N::Scalar;
+
+    // What all tracks share in a row.
+    struct Row {
+        N recip, next, ahead;
+        bool border;
+
+        Row(const Sweep<T>& a, std::int64_t first) : next(coefficient<N, per_lane>(a.back, first)) {}
+        void enter(const Sweep<T>& a, std::int64_t j, std::int64_t step) {
+            recip = next;
+            next = coefficient<N, per_lane>(a.back, j + step);
+            ahead = coefficient<N, per_lane>(a.ahead, j - step);
+            border = a.gamma && (j < a.left || j >= a.right);
+        }
+    };
+
+    N w, d, y, gamma, dot;
+
+    void start(const Sweep<T>& a, const Row& row, const T* state, std::int64_t offset) {
+        w = d = dot = N::zero();
+        y = row.next * N::load(state);
+        gamma = a.gamma ? N::load(a.gamma + offset) : N::zero();
+    }
+    N solve(const Sweep<T>& a, const Row& row, std::int64_t j) {
+        w = nmac(row.recip, w, y);
+        N solution = w;
+        if (row.border) [[unlikely]] solution = mac(gamma, coefficient<N, per_lane>(a.back_border, j), solution);
+        return solution;
+    }
+    template <bool wanted>
+    N recover(const Row& row, const T* state, const T* next) {
+        y = row.next * N::load(next);
+        if constexpr (wanted) return N::load(state) + y;
+        else return N::zero();
+    }
+    void eliminate(const Sweep<T>& a, const Row& row, std::int64_t j, N f, T* state) {
+        if (row.border) [[unlikely]] dot = mac(coefficient<N, per_lane>(a.ahead_border, j), f, dot);
+        d = nmac(row.ahead, d, f);
+        d.store(state);
+    }
+    void end(const Sweep<T>& a, std::int64_t offset) const {
+        if (a.gamma) dot.store(a.gamma + offset);
+    }
+};
+
 template <class N, bool per_lane, int groups, template <class, bool> class Update>
-QC_KERNEL void sweep(const Sweep<typename N::Scalar>& a) {
+QC_KERNEL void sweep(const Sweep<typename N::Scalar>& arguments) {
     using T = typename N::Scalar;
     constexpr std::int64_t lanes = N::parts * N::width, pitch = groups * lanes;
+    const Sweep<T> a = arguments;  // which the stores can't change
     const std::int64_t step = a.direction, first = step > 0 ? 0 : a.n - 1;
-    const bool bordered = a.gamma != nullptr;
     Update<N, per_lane> update(a);
-    N w[groups], d[groups], y[groups], gamma[groups], dot[groups];
-    N recip = coefficient<N, per_lane>(a.back, first);
-    for (int g = 0; g < groups; ++g) {
-        w[g] = d[g] = dot[g] = N::zero();
-        y[g] = recip * N::load(a.state + first * pitch + g * lanes);
-        gamma[g] = bordered ? N::load(a.gamma + g * lanes) : N::zero();
-    }
+    typename Track<N, per_lane>::Row row(a, first);
+    Track<N, per_lane> track[groups];
+    for (int g = 0; g < groups; ++g) track[g].start(a, row, a.state + first * pitch + g * lanes, g * lanes);
     for (std::int64_t k = 0, j = first; k < a.n; ++k, j += step) {
-        const N next = coefficient<N, per_lane>(a.back, j + step), ahead = coefficient<N, per_lane>(a.ahead, j - step);
-        const bool border = bordered && (j < a.left || j >= a.right);
+        row.enter(a, j, step);
         update.row(j);
         T* const p = a.state + j * pitch;
         for (int g = 0; g < groups; ++g) {
-            w[g] = nmac(recip, w[g], y[g]);
-            N f = N::zero(), solution = w[g];
-            y[g] = next * N::load(p + step * pitch + g * lanes);
-            if constexpr (Update<N, per_lane>::needs_f) f = N::load(p + g * lanes) + y[g];
-            if (border) [[unlikely]] solution = mac(gamma[g], coefficient<N, per_lane>(a.back_border, j), solution);
-            f = update(solution, f);
-            if (border) [[unlikely]] dot[g] = mac(coefficient<N, per_lane>(a.ahead_border, j), f, dot[g]);
-            d[g] = nmac(ahead, d[g], f);
-            d[g].store(p + g * lanes);
+            const N w = track[g].solve(a, row, j);
+            const N f = track[g].template recover<Update<N, per_lane>::needs_f>(row, p + g * lanes, p + step * pitch + g * lanes);
+            track[g].eliminate(a, row, j, update(w, f), p + g * lanes);
         }
-        recip = next;
     }
-    if (bordered)
-        for (int g = 0; g < groups; ++g) dot[g].store(a.gamma + g * lanes);
+    for (int g = 0; g < groups; ++g) track[g].end(a, g * lanes);
 }
 
 // Begins a run: f = psi / h, eliminated in the sweep's direction with `ahead`; `scale` is 1 / h or null.
