@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check.hpp"
+#include "schrodinger/split_fused.hpp"
 #include "schrodinger/split_reference.hpp"
 
 namespace qcore::schrodinger {
@@ -92,7 +93,9 @@ void split_evolve(const Split& s, const TensorView& psi, const TensorView& out, 
         check_disjoint("frames", *frames, "psi", psi);
         check_disjoint("frames", *frames, "out", out);
     }
-    split_reference_evolve(p, psi.data, out.data, frames ? frames->data : nullptr, save_every);
+    void* const kept = frames ? frames->data : nullptr;
+    if (s.backend == Backend::automatic && split_fused_evolve(p, psi.data, out.data, kept, save_every)) return;
+    split_reference_evolve(p, psi.data, out.data, kept, save_every);
 }
 
 void split_adjoint(const Split& s, const TensorView& states, const TensorView& grad_out, const TensorView* grad_frames,
@@ -128,9 +131,11 @@ void split_adjoint(const Split& s, const TensorView& states, const TensorView& g
         for (const Output& other : outputs)
             if (other.view && &other < &o) check_disjoint(o.name, *o.view, other.name, *other.view);
     }
-    split_reference_adjoint(p, {states.data, grad_out.data, grad_frames ? grad_frames->data : nullptr, trace_back, save_every, first,
-                                grad_psi.data, grad_phases ? grad_phases->data : nullptr,
-                                grad_e ? static_cast<Complex*>(grad_e->data) : nullptr});
+    const SplitGradients gradients{states.data, grad_out.data, grad_frames ? grad_frames->data : nullptr, trace_back, save_every, first,
+                                   grad_psi.data, grad_phases ? grad_phases->data : nullptr,
+                                   grad_e ? static_cast<Complex*>(grad_e->data) : nullptr};
+    if (s.backend == Backend::automatic && split_fused_adjoint(p, gradients)) return;
+    split_reference_adjoint(p, gradients);
 }
 
 }  // namespace qcore::schrodinger
