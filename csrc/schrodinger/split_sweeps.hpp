@@ -234,17 +234,34 @@ struct Number {
         for (int i = 0; i < parts; ++i) z.part[i] = part[i] - b.part[i];
         return z;
     }
-    // c a + sum, with sign -1: sum - c a.
-    template <int sign = 1>
+    // Signs are changed on what comes from the state: instructions have them for free, while a broadcast with a sign costs one.
+    Number operator-() const {
+        Number z;
+        for (int i = 0; i < parts; ++i) z.part[i] = -part[i];
+        return z;
+    }
+    // c a + sum.
     static Number fma(const R* c, const Number& a, const Number& sum) {
-        const V re = S::set(sign * c[0]);
+        const V re = S::set(c[0]);
         Number z;
         if constexpr (complex) {
-            const V im = S::set(sign * c[1]);
-            z.part[0] = S::fma(re, a.part[0], S::fma(-im, a.part[1], sum.part[0]));
+            const V im = S::set(c[1]);
+            z.part[0] = S::fma(re, a.part[0], S::fma(im, -a.part[1], sum.part[0]));
             z.part[1] = S::fma(re, a.part[1], S::fma(im, a.part[0], sum.part[1]));
         } else {
             z.part[0] = S::fma(re, a.part[0], sum.part[0]);
+        }
+        return z;
+    }
+    // i c a - sum.
+    static Number turned(R c, const Number& a, const Number& sum) {
+        const V im = S::set(c);
+        Number z;
+        if constexpr (complex) {
+            z.part[0] = S::fma(im, -a.part[1], -sum.part[0]);
+            z.part[1] = S::fma(im, a.part[0], -sum.part[1]);
+        } else {
+            z.part[0] = -sum.part[0];
         }
         return z;
     }
@@ -253,7 +270,7 @@ struct Number {
         Number z;
         if constexpr (complex) {
             const V im = S::set(c[1]);
-            z.part[0] = S::fma(re, a.part[0], -im * a.part[1]);
+            z.part[0] = S::fma(re, a.part[0], im * -a.part[1]);
             z.part[1] = S::fma(re, a.part[1], im * a.part[0]);
         } else {
             z.part[0] = re * a.part[0];
@@ -277,6 +294,17 @@ struct Number {
     }
 };
 
+template <int i>
+struct Index {
+    static constexpr int value = i;
+};
+
+// f(Index<0>), f(Index<1>) ...: what is indexed by them lives in registers.
+template <class F, int... I>
+inline void unrolled(F&& f, std::integer_sequence<int, I...>) {
+    (f(Index<I>{}), ...);
+}
+
 inline int lane_count(int all) { return all; }
 inline int lane_count(int, int tail) { return tail; }
 
@@ -289,6 +317,8 @@ QC_KERNEL void line_sweep(const LineSweep<R>& a) {
     using State = Io<T, R>;
     constexpr int parts = N::parts, width = S::width, block = width / parts;  // points of a block
     constexpr std::int64_t pitch = static_cast<std::int64_t>(groups) * parts * width;
+    constexpr auto each_group = std::make_integer_sequence<int, groups>{};
+    constexpr auto each_point = std::make_integer_sequence<int, block>{};
     const std::int64_t n = a.n;
     R* const y = a.scratch + pitch;
     for (std::int64_t i = 0; i < pitch; ++i) a.scratch[i] = y[n * pitch + i] = 0;
@@ -298,24 +328,30 @@ QC_KERNEL void line_sweep(const LineSweep<R>& a) {
             const std::int64_t k = g * width + i;
             line[g][i] = static_cast<T*>(a.lines) + (k < a.count ? k : a.count - 1) * a.stride * parts;
         }
-    const auto at = [](const R* table, std::int64_t i) { return table + i * parts; };
     N last[groups], phi[groups], sum[groups], next_sum[groups], behind[groups], before[groups];
+    // The factor that is eliminated and the one that is back-substituted, copied so that no store can change them.
+    SweepFactor<R> out = a.factors[0], in = a.factors[0];
+    bool turned = false;  // psi' = i b phi - psi: Crank-Nicolson at order 2
+    R* delta = nullptr;
+    const bool summed = a.sums != nullptr;
 
-    const auto eliminate = [&](const SweepFactor<R>& f, std::int64_t j, std::int64_t from_start, int g, const N& psi) {
-        if (f.v) next_sum[g] = N::fma(at(f.v, j), psi, next_sum[g]);
-        last[g] = N::mul(at(f.r, from_start), psi - last[g]);
+    const auto eliminate = [&](std::int64_t j, std::int64_t from_start, auto group, const N& psi) {
+        constexpr int g = decltype(group)::value;
+        if (out.v) next_sum[g] = N::fma(out.v + j * parts, psi, next_sum[g]);
+        last[g] = N::mul(out.r + from_start * parts, psi - last[g]);
         last[g].store(y + j * pitch + g * parts * width);
     };
-    const auto substitute = [&](const SweepFactor<R>& f, std::int64_t j, int direction, int g, R* delta) {
-        const std::int64_t from_start = direction > 0 ? n - 1 - j : j;
+    const auto substitute = [&](std::int64_t j, auto toward, auto group) {
+        constexpr int g = decltype(group)::value, direction = decltype(toward)::value;
+        const std::int64_t from_start = (direction > 0 ? n - 1 - j : j) * parts;
         const R* const here = y + j * pitch + g * parts * width;
-        const N z = N::load(here), old = N::fma(at(f.p, from_start), z, N::load(here + direction * pitch));
-        phi[g] = N::template fma<-1>(at(f.r, from_start), phi[g], z);
-        const N whole = f.v ? N::fma(at(f.correction, j), sum[g], phi[g]) : phi[g];
-        const N psi = N::fma(f.beta, whole, N::mul(f.alpha, old));
+        const N z = N::load(here), old = N::fma(in.p + from_start, z, N::load(here + direction * pitch));
+        phi[g] = N::fma(in.r + from_start, -phi[g], z);
+        const N whole = in.v ? N::fma(in.correction + j * parts, sum[g], phi[g]) : phi[g];
+        const N psi = turned ? N::turned(in.beta[1], whole, old) : N::fma(in.beta, whole, N::mul(in.alpha, old));
         if (delta) {
             R* const change = delta + j * pitch + g * parts * width;
-            if (a.sums) {
+            if (summed) {
                 behind[g] = behind[g].plus_product(psi, N::load(change));
                 before[g] = before[g].plus_product(old, N::load(change));
             } else {
@@ -324,76 +360,90 @@ QC_KERNEL void line_sweep(const LineSweep<R>& a) {
         }
         return psi;
     };
-    const auto begin = [&] {
+    const auto begin = [&](std::int64_t k) {
+        in = a.factors[k > 0 ? k - 1 : 0];
+        out = a.factors[k < a.factor_count ? k : 0];
+        turned = complex && in.alpha[0] == -1 && in.alpha[1] == 0 && in.beta[0] == 0;
+        delta = a.delta && k > 0 ? a.delta + (k - 1) * a.delta_stride : nullptr;
         for (int g = 0; g < groups; ++g) {
             sum[g] = next_sum[g];
             last[g] = phi[g] = next_sum[g] = behind[g] = before[g] = N::zero();
         }
     };
     const auto finish = [&](std::int64_t k) {
-        if (!a.sums) return;
+        if (!summed) return;
         for (int g = 0; g < groups; ++g) {
-            behind[g].reduce(a.sums + 4 * k, a.count - g * width);
-            before[g].reduce(a.sums + 4 * k + 2, a.count - g * width);
+            behind[g].reduce(a.sums + 4 * (k - 1), a.count - g * width);
+            before[g].reduce(a.sums + 4 * (k - 1) + 2, a.count - g * width);
         }
     };
 
     for (int g = 0; g < groups; ++g) next_sum[g] = N::zero();
-    begin();
-    const SweepFactor<R>& first = a.factors[0];
+    begin(0);
     const auto read = [&](std::int64_t j, auto... tail) {
         const int points = lane_count(width, tail...) / parts;
+        V v[groups][width];
         for (int g = 0; g < groups; ++g) {
-            V v[width];
-            for (int i = 0; i < width; ++i) v[i] = State::load(line[g][i] + j * parts, tail...);
-            transpose_lanes<R>(v);
-            for (int k = 0; k < block; ++k) {
-                if (k >= points) break;
-                N psi;
-                for (int i = 0; i < parts; ++i) psi.part[i] = v[k * parts + i];
-                eliminate(first, j + k, j + k, g, psi);
-            }
+            for (int i = 0; i < width; ++i) v[g][i] = State::load(line[g][i] + j * parts, tail...);
+            transpose_lanes<R>(v[g]);
         }
+        // Point by point, all groups: each recurrence has to wait for itself, and they fill each other's time.
+        unrolled([&](auto point) {
+            constexpr int k = decltype(point)::value;
+            if (sizeof...(tail) && k >= points) return;
+            unrolled([&](auto group) {
+                N psi;
+                for (int i = 0; i < parts; ++i) psi.part[i] = v[decltype(group)::value][k * parts + i];
+                eliminate(j + k, j + k, group, psi);
+            }, each_group);
+        }, each_point);
     };
     std::int64_t j = 0;
     for (; j + block <= n; j += block) read(j);
     if (j < n) read(j, static_cast<int>(n - j) * parts);
 
-    int direction = -1;
-    for (std::int64_t k = 1; k < a.factor_count; ++k, direction = -direction) {
-        begin();
-        R* const delta = a.delta ? a.delta + (k - 1) * a.delta_stride : nullptr;
-        for (std::int64_t i = 0; i < n; ++i) {
-            const std::int64_t row = direction > 0 ? i : n - 1 - i;
-            for (int g = 0; g < groups; ++g) eliminate(a.factors[k], row, i, g, substitute(a.factors[k - 1], row, direction, g, delta));
-        }
-        finish(k - 1);
+    for (std::int64_t k = 1; k < a.factor_count; ++k) {
+        begin(k);
+        if (k % 2)
+            for (std::int64_t i = 0; i < n; ++i)
+                unrolled([&](auto g) { eliminate(n - 1 - i, i, g, substitute(n - 1 - i, Index<-1>{}, g)); }, each_group);
+        else
+            for (std::int64_t i = 0; i < n; ++i) unrolled([&](auto g) { eliminate(i, i, g, substitute(i, Index<1>{}, g)); }, each_group);
+        finish(k);
     }
 
-    begin();
-    const SweepFactor<R>& final = a.factors[a.factor_count - 1];
-    R* const delta = a.delta ? a.delta + (a.factor_count - 1) * a.delta_stride : nullptr;
-    const auto write = [&](std::int64_t from, auto... tail) {
+    begin(a.factor_count);
+    const auto write = [&](std::int64_t from, auto toward, auto... tail) {
+        constexpr int direction = decltype(toward)::value;
         const int points = lane_count(width, tail...) / parts;
+        V v[groups][width];
+        if constexpr (sizeof...(tail))
+            for (auto& group : v)
+                for (V& lane : group) lane = S::zero();
+        unrolled([&](auto point) {
+            constexpr int k = direction > 0 ? decltype(point)::value : block - 1 - decltype(point)::value;
+            if (sizeof...(tail) && k >= points) return;
+            unrolled([&](auto group) {
+                const N psi = substitute(from + k, toward, group);
+                for (int i = 0; i < parts; ++i) v[decltype(group)::value][k * parts + i] = psi.part[i];
+            }, each_group);
+        }, each_point);
         for (int g = 0; g < groups; ++g) {
-            V v[width]{};
-            for (int k = 0; k < block; ++k) {
-                const int place = direction > 0 ? k : block - 1 - k;
-                if (place >= points) continue;
-                const N psi = substitute(final, from + place, direction, g, delta);
-                for (int i = 0; i < parts; ++i) v[place * parts + i] = psi.part[i];
-            }
-            transpose_lanes<R>(v);
+            transpose_lanes<R>(v[g]);
             for (int i = 0; i < width; ++i)
-                if (g * width + i < a.count) State::store(line[g][i] + from * parts, v[i], tail...);
+                if (g * width + i < a.count) State::store(line[g][i] + from * parts, v[g][i], tail...);
         }
     };
     const std::int64_t whole = n / block;
     const int rest = static_cast<int>(n % block) * parts;
-    if (direction < 0 && rest) write(whole * block, rest);
-    for (std::int64_t i = 0; i < whole; ++i) write((direction > 0 ? i : whole - 1 - i) * block);
-    if (direction > 0 && rest) write(whole * block, rest);
-    finish(a.factor_count - 1);
+    if (a.factor_count % 2) {
+        if (rest) write(whole * block, Index<-1>{}, rest);
+        for (std::int64_t i = whole; i-- > 0;) write(i * block, Index<-1>{});
+    } else {
+        for (std::int64_t i = 0; i < whole; ++i) write(i * block, Index<1>{});
+        if (rest) write(whole * block, Index<1>{}, rest);
+    }
+    finish(a.factor_count);
 }
 
 template <class T, class R, bool complex>
