@@ -205,7 +205,8 @@ class Adjoint {
         std::memcpy(grad.field, field_of(g_.grad_out, p_, part.index), at(bytes));
         for (std::int64_t k = p_.steps; k-- > 0;) {
             const std::int64_t done = g_.first + k + 1;
-            if (g_.grad_frames && done % g_.save_every == 0) add_frame(part, grad.field, done / g_.save_every - 1);
+            if (g_.grad_frames && done % g_.save_every == 0) 
+                add_frame(part, grad.field, done / g_.save_every - 1 - g_.first / g_.save_every);
             std::memcpy(state.get(), static_cast<const char*>(g_.states) + (k * p_.batch + part.index) * p_.points * item(), at(bytes));
             std::size_t saved = 0, changed = 0;
             for (const std::int64_t q : p_.program) {

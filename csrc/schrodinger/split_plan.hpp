@@ -107,7 +107,7 @@ struct Tables {
     std::vector<std::vector<R>> storage;
 };
 
-// One thing to do; `index` of a table, of the step that ended, of a substep.
+// One thing to do; `index` of a table, of a frame, of a substep.
 struct Item {
     enum Kind { phase, mark, kinetic } kind;
     std::int64_t index;
@@ -159,7 +159,7 @@ class Sequence {
             return;
         }
         if (merges_ && step > 0) items_.push_back({Item::phase, program.back()});
-        if (marked) items_.push_back({Item::mark, (first_ + step) / every_ - 1});
+        if (marked) items_.push_back({Item::mark, (first_ + step) / every_ - first_ / every_ - 1});
         if (merges_ && step < p_.steps) items_.push_back({Item::phase, program.front()});
     }
 
