@@ -6,6 +6,8 @@
 namespace qcore::bindings {
 
 void register_paths(pybind11::module_& m);
+void register_schrodinger(pybind11::module_& m);
+void register_schrodinger_cayley(pybind11::module_& m);
 void register_schrodinger_split(pybind11::module_& m);
 void register_stencil(pybind11::module_& m);
 

@@ -189,7 +189,7 @@ def differentiable(rule: Rule) -> Differentiable:
     transformed: Any = type(rule.name, (Transformed,), {})
 
     def derive(*args: Any) -> Any:
-        if _transforming():
+        if transforming():
             outputs = transformed.apply(*args)
             return outputs[0] if single else outputs[: rule.outputs]
         return recorded.apply(args[n:], *args[:n])
@@ -197,13 +197,13 @@ def differentiable(rule: Rule) -> Differentiable:
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
             # Dynamo would lose the derivative of a transform inside the graph: zeros instead of gradients.
-            if _transforming():
+            if transforming():
                 raise NotImplementedError(
                     f"{rule.name}: torch.compile cannot trace its torch.func transforms and forward mode; "
                     "compile without fullgraph=True, or transform outside the compiled function"
                 )
             return plain(*args)  # the graph holds bare operators, derived when it is lowered
-        if _transforming() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+        if transforming() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
             return derive(*args)
         with _below_autograd():
             return plain(*args)
@@ -242,7 +242,7 @@ def _dense_keys(backend: str) -> int:
     return keys
 
 
-def _transforming() -> bool:
+def transforming() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 

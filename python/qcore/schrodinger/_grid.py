@@ -1,4 +1,4 @@
-"""A uniform grid of 1 to 3 space axes with the constants of the Hamiltonian on it, checked once for every function."""
+"""A uniform grid of 1 to 3 space axes with the constants of the Hamiltonian on it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .._ops._check import require_choice, require_number, require_positive, shape, wrong_type, wrong_value
@@ -41,7 +42,7 @@ class Grid:
         return tuple(range(-self.ndim, 0))
 
     def kappa(self, axis: int) -> Any:
-        """hbar^2 / (2 m h^2) of an axis, the energy scale of the difference operator: a number or a tensor."""
+        """hbar^2 / (2 m h^2) of an axis, the energy scale of the difference operator; number or tensor."""
         return self.hbar * self.hbar / (2.0 * self.mass[axis] * self.spacing[axis] ** 2)
 
     def space_shape(self, field: Tensor, name: str = "psi") -> tuple[int, ...]:
@@ -81,25 +82,39 @@ def make_grid(
     for value in masses:
         _require_nonzero("mass", value)
     _require_nonzero("hbar", hbar)
-    if not float(hbar) > 0.0:
-        raise wrong_value("hbar", "a number > 0", float(hbar))
+    if values_known() and not number_of(hbar) > 0.0:
+        raise wrong_value("hbar", "a number > 0", number_of(hbar))
     return Grid(tuple(float(h) for h in steps), masses, hbar, tuple(names))
 
 
 def _require_nonzero(name: str, value: Any) -> None:
     if isinstance(value, Tensor):
         if value.ndim != 0 or value.is_complex():
-            raise wrong_value(name, "a real number or a real 0-dim tensor", f"{value.dtype} of {shape(value)}")
+            raise wrong_value(
+                name, "a real number or a real 0-dim tensor", f"{value.dtype} of {shape(value)}"
+            )
     else:
         require_number(name, value)
-    if not 0.0 < abs(float(value)) < float("inf"):
-        raise wrong_value(name, "a finite number other than 0", float(value))
+    if values_known() and not 0.0 < abs(number_of(value)) < float("inf"):
+        raise wrong_value(name, "a finite number other than 0", number_of(value))
+
+
+def number_of(value: Number) -> float:
+    """The number itself, also of a tensor that asks for gradients."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
+def values_known() -> bool:
+    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
+    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
 
 
 def require_potential(potential: Any, name: str = "potential") -> None:
     """Refuse what is not a tensor of finite numbers, and gain (a positive imaginary part)."""
     if not isinstance(potential, Tensor):
         raise wrong_type(name, "a torch.Tensor", type(potential).__name__)
+    if not values_known():
+        return
     if not potential.isfinite().all():
         raise wrong_value(name, "finite numbers", "infinite or NaN entries")
     if potential.is_complex() and (potential.imag > 0).any():
