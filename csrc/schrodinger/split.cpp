@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check.hpp"
+#include "schrodinger/split_fused.hpp"
 #include "schrodinger/split_reference.hpp"
 
 namespace qcore::schrodinger {
@@ -92,7 +93,9 @@ void split_evolve(const Split& s, const TensorView& psi, const TensorView& out, 
         check_disjoint("frames", *frames, "psi", psi);
         check_disjoint("frames", *frames, "out", out);
     }
-    split_reference_evolve(p, psi.data, out.data, frames ? frames->data : nullptr, save_every);
+    void* const kept = frames ? frames->data : nullptr;
+    if (s.backend == Backend::automatic && split_fused_evolve(p, psi.data, out.data, kept, save_every)) return;
+    split_reference_evolve(p, psi.data, out.data, kept, save_every);
 }
 
 void split_adjoint(const Split& s, const TensorView& states, const TensorView& grad_out, const TensorView* grad_frames,
@@ -110,8 +113,7 @@ void split_adjoint(const Split& s, const TensorView& states, const TensorView& g
         check_input("grad_frames", *grad_frames);
         check_dtype("grad_frames", *grad_frames, states.dtype);
         if (save_every < 1) fail("save_every", "an integer >= 1 with grad_frames", std::to_string(save_every));
-        const std::int64_t wanted = (first + p.steps) / save_every;
-        check_shape("grad_frames", *grad_frames, with_lead(grad_out, std::max(grad_frames->ndim ? grad_frames->shape[0] : 0, wanted)));
+        check_shape("grad_frames", *grad_frames, with_lead(grad_out, (first + p.steps) / save_every - first / save_every));
     }
     struct Output {
         const char* name;
@@ -128,9 +130,11 @@ void split_adjoint(const Split& s, const TensorView& states, const TensorView& g
         for (const Output& other : outputs)
             if (other.view && &other < &o) check_disjoint(o.name, *o.view, other.name, *other.view);
     }
-    split_reference_adjoint(p, {states.data, grad_out.data, grad_frames ? grad_frames->data : nullptr, trace_back, save_every, first,
-                                grad_psi.data, grad_phases ? grad_phases->data : nullptr,
-                                grad_e ? static_cast<Complex*>(grad_e->data) : nullptr});
+    const SplitGradients gradients{states.data, grad_out.data, grad_frames ? grad_frames->data : nullptr, trace_back, save_every, first,
+                                   grad_psi.data, grad_phases ? grad_phases->data : nullptr,
+                                   grad_e ? static_cast<Complex*>(grad_e->data) : nullptr};
+    if (s.backend == Backend::automatic && split_fused_adjoint(p, gradients)) return;
+    split_reference_adjoint(p, gradients);
 }
 
 }  // namespace qcore::schrodinger

@@ -37,7 +37,8 @@ void split_evolve(const Split& s, const TensorView& psi, const TensorView& out, 
 // Gradients of a real function of out and frames, with torch's convention (conjugate of the derivative).
 //   states       (B, *S): out, from which the run is traced back (cayley and phases far from 0 only); or (steps, B, *S): the
 //                state before every step, for when tracing back would amplify errors
-//   grad_out (B, *S), grad_frames as frames or null; frames are counted from step `first` of the whole run, at which these begin
+//   grad_out (B, *S), grad_frames or null: these steps may be part of a longer run, in which `first` others stood before them, and
+//                whose frames are counted from its start: ((first + steps) / save_every - first / save_every, B, *S)
 //   grad_psi     (B, *S)
 //   grad_phases  as phases, or null
 //   grad_e       (A, D, M) complex128, or null

@@ -220,7 +220,7 @@ void split_reference_adjoint(const SplitProblem& p, const SplitGradients& g) {
         for (std::int64_t k = p.steps; k-- > 0;) {
             const std::int64_t done = g.first + k + 1;
             if (g.grad_frames && done % g.save_every == 0) {
-                const std::int64_t at = ((done / g.save_every - 1) * p.batch + b) * p.points;
+                const std::int64_t at = ((done / g.save_every - 1 - g.first / g.save_every) * p.batch + b) * p.points;
                 grad = combine(1.0, grad, 1.0, load(g.grad_frames, p.dtype, at, p.points));
             }
             if (g.trace_back)
