@@ -288,7 +288,9 @@ def _pull_segments(
 
 def _dense(settings: Any) -> Any:
     steps, save_every, rule, order, boundary, *_ = settings
-    return lambda *tensors: composite.evolve(*tensors, steps, save_every, rule, order, boundary)
+    return lambda psi, potential, kappa, c: composite.evolve(
+        psi, potential, kappa, c, steps, save_every, rule, order, boundary
+    )
 
 
 def _pull_backward(
