@@ -83,11 +83,6 @@ class Backward {
         a.mu = mu_.sweep(i, plain);
         if (p_.traced) a.psi = psi_.sweep(i, plain_back);
         else load_stage(p_.stages - 1 - i, a);
-        if (p_.order == 4) {
-            a.mass = mass(p_);
-            a.mu_response = coefficients_.response(i);
-            if (p_.traced) a.psi_response = back_.response(i);
-        }
         const double re = coefficients_.c(i, 0), im = N::parts == 2 ? coefficients_.c(i, 1) : 0, alpha = cayley ? 2 : 1;
         const double size = p_.kappa * (re * re + im * im);
         a.ratio[0] = -re / size;
@@ -117,20 +112,23 @@ class Backward {
     bool needs_back() const { return p_.traced && !late_factor(); }
 
     void run(const Pull<T>& a) {
-        if (p_.order == 4) return pick<GeneralUpdate>(a);
-        if (p_.rule == Rule::euler) return pick<DampedUpdate>(a);
-        if constexpr (N::parts == 2)
-            if (late_factor()) return pull<N, per_lane, ImaginaryUpdate, true, Sum::imaginary_part>(a);
-        pick<ConstantUpdate>(a);
-    }
-
-    template <template <class, bool> class Update>
-    void pick(const Pull<T>& a) {
-        if constexpr (N::parts == 2) {
-            if (p_.complex_potential)
-                return p_.traced ? pull<N, per_lane, Update, true, Sum::both>(a) : pull<N, per_lane, Update, false, Sum::both>(a);
-        }
-        p_.traced ? pull<N, per_lane, Update, true, Sum::real_part>(a) : pull<N, per_lane, Update, false, Sum::real_part>(a);
+        with_reach(p_, [&](auto reach) {
+            const auto pick = [&]<template <class> class Update, bool traced>() {
+                if constexpr (N::parts == 2)
+                    if (p_.complex_potential) return pull<N, per_lane, reach, Update, traced, Sum::both>(a);
+                pull<N, per_lane, reach, Update, traced, Sum::real_part>(a);
+            };
+            const bool cayley = p_.rule == Rule::cayley;
+            if constexpr (reach != 0) {
+                if (!cayley) return pick.template operator()<CompactEuler, false>();
+                p_.traced ? pick.template operator()<CompactCayley, true>() : pick.template operator()<CompactCayley, false>();
+            } else {
+                if constexpr (N::parts == 2)
+                    if (late_factor()) return pull<N, per_lane, 0, ImaginaryCayley, true, Sum::imaginary_part>(a);
+                if (!cayley) return pick.template operator()<Euler, false>();
+                p_.traced ? pick.template operator()<Cayley, true>() : pick.template operator()<Cayley, false>();
+            }
+        });
     }
 
     // chi and chi - psi of a stage from the states before and after it; psi_ holds the one after.

@@ -2,82 +2,81 @@
 // needed, a block of stages at a time.
 #pragma once
 
-#include "schrodinger/elimination.hpp"
+#include "schrodinger/band.hpp"
 
 namespace qcore::QC_ISA {
 namespace {
 
 using schrodinger::Memory;
 using schrodinger::Rule;
-
-// The stages of a run by their position: from the first on with c, or from the last back with c or -c.
 using schrodinger::Use;
 
-// Rows are [j][parts], or [j][parts][lane] per lane, with a row of zeros at both ends. Positions share a slot where they share
-// their coefficients.
+// Diagonals on either side of the matrices whose factors are triangles with ones on their diagonals; order 2 has its own way.
+inline int reach_of(const Plan& p) { return p.order / 2 - 1; }
+
+// Rows of zeros at both ends of factors and states.
+constexpr std::int64_t pad = 2;
+
+// Two sets of matrices from opposite ends at a time: each has to wait for its divisions.
+template <class E>
+QC_KERNEL void eliminate(const Plan& p, const Matrices& a, const Matrices& b, double negligible) {
+    E first(p, a), second(p, b);
+    for (std::int64_t k = 0; k < p.n; ++k) {
+        first.step(k);
+        second.step(k);
+    }
+    if (a.border) first.border(negligible);
+    if (b.border) second.border(negligible);
+}
+
+// Rows are [j][numbers][parts], or [j][numbers][parts][lane] per lane. A stage has a position in the run, from the first stage on, or
+// in the adjoint from the last one back; positions that have the same coefficients share a slot.
 template <class N, bool per_lane>
 class Coefficients {
   public:
     using T = typename N::Scalar;
-    static constexpr int parts = N::parts, copies = per_lane ? N::width : 1, row = parts * copies;
+    static constexpr int parts = N::parts, copies = per_lane ? N::width : 1, cell = parts * copies;
 
     Coefficients(const Plan& p, Use use, Memory& memory) : p_(p), use_(use) {
+        const int reach = reach_of(p);
+        row_ = (1 + 2 * reach) * cell;
+        border_row_ = p.periodic ? (reach ? 2 * reach : 1) * cell : 0;
+        weights_ = p.periodic ? (reach ? reach * reach : 1) * cell : 0;
         block_ = p.constant() ? p.poles : per_lane ? 2 : 2 * D::width;
         slots_ = p.constant() ? p.poles : 2 * block_;
         filled_ = p.constant() ? p.stages : 0;
-        size_ = (p.n + 2) * row;
-        recip_[0] = memory.take<T>(slots_ * size_);
-        recip_[1] = p.constant() ? memory.take<T>(slots_ * size_) : recip_[0];
-        none_ = memory.take<T>(size_);
-        constant_ = memory.take<T>(slots_ * 2);
-        if (general()) {
-            scale_ = memory.take<T>(slots_ * size_);
-            unscale_ = memory.take<T>(slots_ * size_);
-            fused_ = memory.take<T>((p.constant() ? slots_ : 1) * 2 * size_);
-            plain_ = p.constant() ? memory.take<T>(slots_ * 2 * size_) : fused_;
-            if (use != Use::forward) response_ = memory.take<T>((p.constant() ? slots_ : 1) * 2 * size_);
-        }
-        if (p.periodic) {
-            border_ = memory.take<T>(slots_ * size_);
-            weight_ = memory.take<T>(slots_ * row);
-        }
+        factors_[0] = memory.take<T>(slots_ * size());
+        factors_[1] = p.constant() ? memory.take<T>(slots_ * size()) : factors_[0];
+        none_ = memory.take<T>(size());
+        gain_ = memory.take<T>(slots_ * 2);
+        border_ = memory.take<T>(slots_ * p.n * border_row_);
+        weight_ = memory.take<T>(slots_ * weights_);
         edge_ = memory.take<std::int64_t>(slots_ * 2);
     }
 
     // What is needed beside, while coefficients are computed.
     void take_work(Memory& memory) {
-        const std::int64_t rows = (p_.n + 2) * parts * D::width;
-        for (int task = 0; task < 2; ++task) {
-            Work& w = work_[task];
-            w.potential = memory.take<double>(p_.n * 2 * D::width);
+        const std::int64_t values = p_.complex_potential ? 2 : 1;
+        for (Work& w : work_) {
+            w.potential = memory.take<double>(p_.n * values * D::width);
             w.c = memory.take<double>(parts * D::width);
-            w.recip = memory.take<double>(rows);
-            if (general()) {
-                w.scale = memory.take<double>(rows);
-                w.unscale = memory.take<double>(rows);
-            }
-            if (p_.periodic) {
-                w.border = memory.take<double>(rows);
-                w.weight = memory.take<double>(parts * D::width);
-            }
+            w.factors = memory.take<double>((p_.n + 2 * pad) * row_ / copies * D::width);
+            w.border = p_.periodic ? memory.take<double>(p_.n * border_row_ / copies * D::width) : nullptr;
+            w.weight = memory.take<double>(weights_ / copies * D::width);
         }
     }
 
-    // Starts a run of the systems from `first` on; those beyond the batch repeat the last.
+    // Starts a run of the systems from `first` on; lanes beyond the batch repeat its last system.
     void start(std::int64_t first) {
         first_ = first;
         filled_ = p_.constant() ? p_.stages : 0;
-        for (std::int64_t i = 0; i < size_; ++i) none_[i] = T(0);
-        for (std::int64_t slot = 0; slot < slots_; ++slot)
-            for (int end : {0, 1}) clear_ends(slot, end);
+        for (std::int64_t i = 0; i < size(); ++i) none_[i] = T(0);
+        for (T* factors : factors_)
+            for (std::int64_t slot = 0; slot < slots_; ++slot)
+                for (std::int64_t i = 0; i < pad * row_; ++i)
+                    factors[slot * size() + i] = factors[(slot + 1) * size() - 1 - i] = T(0);
         if (!p_.constant()) return;
         for (std::int64_t i = 0; i < p_.poles; i += per_lane ? 1 : D::width) fill(i);
-        if (!general()) return;
-        for (std::int64_t i = 0; i < p_.poles; ++i) {
-            combine(i, i + 1, fused_ + i * 2 * size_);
-            combine(i, -1, plain_ + i * 2 * size_);
-            if (use_ != Use::forward) respond(i, response_ + i * 2 * size_);
-        }
     }
 
     // Has the coefficients of a position ready; those of the one before stay.
@@ -88,29 +87,14 @@ class Coefficients {
         }
     }
 
-    // Reciprocal pivots, from the top in even positions.
-    const T* recip(std::int64_t i) const { return at(recip_[i & 1], i); }
-    const T* none() const { return none_ + row; }
+    // Of the matrix eliminated from the top in even positions, from the bottom in odd ones.
+    const T* factors(std::int64_t i) const { return factors_[i & 1] + slot(i) * size() + pad * row_; }
+    const T* none() const { return none_ + pad * row_; }
     // alpha / (c kappa), order 2
-    const T* constant(std::int64_t i) const { return constant_ + slot(i) * 2; }
-    // 1 / h and h, order 4
-    const T* scale(std::int64_t i) const { return at(scale_, i); }
-    const T* unscale(std::int64_t i) const { return at(unscale_, i); }
-    // psi'/h' = G w + F psi/h, order 4: rows [j][G, F]; h' = 1 where `plain`.
-    const T* update(std::int64_t i, bool plain) {
-        T* const to = (plain ? plain_ : fused_) + (p_.constant() ? slot(i) * 2 * size_ : 0);
-        if (!p_.constant()) combine(i, plain ? -1 : i + 1, to);
-        return to;
-    }
-    // chi = P w + m f, psi - chi = Q f - P w, order 4: rows [j][P, Q]
-    const T* response(std::int64_t i) {
-        T* const to = response_ + (p_.constant() ? slot(i) * 2 * size_ : 0);
-        if (!p_.constant()) respond(i, to);
-        return to;
-    }
-    // Periodic: v, its weight, and the rows beyond which it is zero.
-    const T* border(std::int64_t i) const { return at(border_, i); }
-    const T* weight(std::int64_t i) const { return weight_ + slot(i) * row; }
+    const T* gain(std::int64_t i) const { return gain_ + slot(i) * 2; }
+    // Periodic: the rows of elimination.hpp and band.hpp, weights, and the rows beyond which all are zero.
+    const T* border(std::int64_t i) const { return border_ + slot(i) * p_.n * border_row_; }
+    const T* weight(std::int64_t i) const { return weight_ + slot(i) * weights_; }
     std::int64_t left(std::int64_t i) const { return edge_[2 * slot(i)]; }
     std::int64_t right(std::int64_t i) const { return edge_[2 * slot(i) + 1]; }
 
@@ -128,18 +112,11 @@ class Coefficients {
     static constexpr int halves = per_lane ? N::width / D::width : 1;
 
     struct Work {
-        double *potential, *c, *recip, *scale = nullptr, *unscale = nullptr, *border = nullptr, *weight = nullptr;
+        double *potential, *c, *factors, *border, *weight;
     };
 
-    bool general() const { return p_.order == 4; }
+    std::int64_t size() const { return (p_.n + 2 * pad) * row_; }
     std::int64_t slot(std::int64_t i) const { return i % slots_; }
-    T* at(T* p, std::int64_t i) const { return p + slot(i) * size_ + row; }
-    const T* at(const T* p, std::int64_t i) const { return p + slot(i) * size_ + row; }
-
-    void clear_ends(std::int64_t s, int end) {
-        const std::int64_t from = s * size_ + (end ? size_ - row : 0);
-        for (int i = 0; i < row; ++i) recip_[0][from + i] = recip_[1][from + i] = T(0);
-    }
 
     // The position that a lane works out coefficients for; where the potential is constant both tasks do the same, one from the
     // top and one from the bottom.
@@ -152,18 +129,13 @@ class Coefficients {
         for (int half = 0; half < halves; ++half) {
             Matrices m[2];
             for (int task = 0; task < 2; ++task) {
-                prepare(i, task, half);
+                read_potential(i, task, half);
                 const Work& w = work_[task];
-                m[task] = {w.potential, w.c, task ? -1 : 1, w.recip + parts * D::width, w.scale, w.unscale, w.border, w.weight};
+                double* const border = p_.constant() && task ? nullptr : w.border;
+                m[task] = {w.potential, w.c, task ? -1 : 1, w.factors, border, w.weight};
             }
-            if (p_.constant()) m[1].border = nullptr;
-            const double negligible = sizeof(T) == 8 ? 1e-18 : 1e-9;
-            if constexpr (parts == 2) {
-                if (p_.complex_potential) eliminate<M, true>(p_, m[0], m[1], negligible);
-                else eliminate<M, false>(p_, m[0], m[1], negligible);
-            } else {
-                eliminate<M, false>(p_, m[0], m[1], negligible);
-            }
+            if (parts == 2 && p_.complex_potential) eliminate_all<true>(m);
+            else eliminate_all<false>(m);
             for (int task = 0; task < 2; ++task) {
                 if (per_lane) {
                     emit(position(i, task, 0), task, half, 0);
@@ -175,8 +147,20 @@ class Coefficients {
         }
     }
 
+    template <bool complex_potential>
+    void eliminate_all(const Matrices (&m)[2]) const {
+        const double negligible = sizeof(T) == 8 ? 1e-18 : 1e-9;
+        if constexpr (parts == 2 || !complex_potential) {
+            switch (reach_of(p_)) {
+                case 0: return eliminate<Eliminator<M, complex_potential>>(p_, m[0], m[1], negligible);
+                case 1: return eliminate<BandEliminator<M, complex_potential, 1>>(p_, m[0], m[1], negligible);
+                default: return eliminate<BandEliminator<M, complex_potential, 2>>(p_, m[0], m[1], negligible);
+            }
+        }
+    }
+
     // Potentials and c of the lanes.
-    void prepare(std::int64_t i, int task, int half) {
+    void read_potential(std::int64_t i, int task, int half) {
         const Work& w = work_[task];
         const int values = p_.complex_potential ? 2 : 1;
         const double* rows[D::width];
@@ -199,23 +183,18 @@ class Coefficients {
         const Work& w = work_[task];
         const double alpha = p_.rule == Rule::cayley ? 2 : 1, re = c(i, 0), im = parts == 2 ? c(i, 1) : 0;
         const double factor = alpha / (p_.kappa * (re * re + im * im));
-        constant_[2 * slot(i)] = static_cast<T>(factor * re);
-        constant_[2 * slot(i) + 1] = static_cast<T>(-factor * im);
-        copy(w.recip + parts * D::width, at(recip_[p_.constant() ? task : 0], i), p_.n, half, lane);
-        if (p_.constant() && task) return;
-        if (general()) {
-            copy(w.scale, at(scale_, i), p_.n, half, lane);
-            copy(w.unscale, at(unscale_, i), p_.n, half, lane);
-        }
-        if (p_.periodic) {
-            copy(w.border, at(border_, i), p_.n, half, lane);
-            copy(w.weight, weight_ + slot(i) * row, 1, half, lane);
-            find_edges(i);
-        }
+        gain_[2 * slot(i)] = static_cast<T>(factor * re);
+        gain_[2 * slot(i) + 1] = static_cast<T>(-factor * im);
+        T* const to = factors_[p_.constant() ? task : 0] + slot(i) * size() + pad * row_;
+        copy(w.factors, to, p_.n * row_ / copies, half, lane);
+        if (!p_.periodic || (p_.constant() && task)) return;
+        copy(w.border, border_ + slot(i) * p_.n * border_row_, p_.n * border_row_ / copies, half, lane);
+        copy(w.weight, weight_ + slot(i) * weights_, weights_ / copies, half, lane);
+        if (half + 1 == halves) find_edges(i);
     }
 
-    void copy(const double* from, T* to, std::int64_t rows, int half, int lane) const {
-        for (std::int64_t q = 0; q < rows * parts; ++q) {
+    void copy(const double* from, T* to, std::int64_t count, int half, int lane) const {
+        for (std::int64_t q = 0; q < count; ++q) {
             if constexpr (per_lane) store_as<double>(to + q * copies + half * D::width, D::load(from + q * D::width));
             else to[q] = static_cast<T>(from[q * D::width + lane]);
         }
@@ -223,10 +202,10 @@ class Coefficients {
 
     void find_edges(std::int64_t i) {
         const T* const v = border(i);
-        std::int64_t left = 0, right = p_.n;
+        std::int64_t left = 1, right = p_.n - 1;  // the ends themselves always
         for (std::int64_t j = 0; j < p_.n; ++j)
-            for (int k = 0; k < row; ++k)
-                if (v[j * row + k] != T(0)) {
+            for (std::int64_t k = 0; k < border_row_; ++k)
+                if (v[j * border_row_ + k] != T(0)) {
                     if (j < p_.n / 2) left = j + 1;
                     else if (j < right) right = j;
                 }
@@ -234,59 +213,10 @@ class Coefficients {
         edge_[2 * slot(i) + 1] = right;
     }
 
-    // G = alpha c kappa / (h h'), F = (alpha m + beta h) / h'; the reciprocal of h' is that of `next`, or 1.
-    void combine(std::int64_t i, std::int64_t next, T* to) const {
-        const double alpha = p_.rule == Rule::cayley ? 2 : 1;
-        const N factor = N::of(alpha * p_.kappa * c(i, 0), alpha * p_.kappa * (parts == 2 ? c(i, 1) : 0));
-        const N mass = N::of(alpha * qcore::QC_ISA::mass(p_), 0), beta = N::of(1 - alpha, 0);
-        for (std::int64_t j = 0; j < p_.n; j += N::width / copies) {
-            N g = factor * rows(scale(i), j), f = mac(beta, rows(unscale(i), j), mass);
-            if (next >= 0) {
-                const N s = rows(scale(next), j);
-                g = g * s;
-                f = f * s;
-            }
-            put_rows(g, to, j, 0);
-            put_rows(f, to, j, 1);
-        }
-    }
-
-    // P = c kappa / h, Q = h - m.
-    void respond(std::int64_t i, T* to) const {
-        const N factor = N::of(p_.kappa * c(i, 0), p_.kappa * (parts == 2 ? c(i, 1) : 0)), m = N::of(qcore::QC_ISA::mass(p_), 0);
-        for (std::int64_t j = 0; j < p_.n; j += N::width / copies) {
-            put_rows(factor * rows(scale(i), j), to, j, 0);
-            put_rows(rows(unscale(i), j) - m, to, j, 1);
-        }
-    }
-
-    // As many rows as fill a vector: one per lane, or one row of all lanes.
-    N rows(const T* p, std::int64_t j) const {
-        if constexpr (per_lane) {
-            return N::load(p + j * row);
-        } else {
-            T v[parts * N::width] = {};
-            for (int l = 0; l < N::width && j + l < p_.n; ++l)
-                for (int part = 0; part < parts; ++part) v[part * N::width + l] = p[(j + l) * parts + part];
-            return N::load(v);
-        }
-    }
-    void put_rows(N x, T* p, std::int64_t j, int which) const {
-        if constexpr (per_lane) {
-            x.store(p + (2 * j + which) * row);
-        } else {
-            T v[parts * N::width];
-            x.store(v);
-            for (int l = 0; l < N::width && j + l < p_.n; ++l)
-                for (int part = 0; part < parts; ++part) p[(2 * (j + l) + which) * parts + part] = v[part * N::width + l];
-        }
-    }
-
     const Plan& p_;
     Use use_;
-    std::int64_t block_, slots_, size_, first_ = 0, filled_;
-    T *recip_[2], *none_, *constant_, *scale_ = nullptr, *unscale_ = nullptr, *fused_ = nullptr, *plain_ = nullptr, *response_ = nullptr;
-    T *border_ = nullptr, *weight_ = nullptr;
+    std::int64_t row_, border_row_, weights_, block_, slots_, first_ = 0, filled_;
+    T *factors_[2], *none_, *gain_, *border_, *weight_;
     std::int64_t* edge_;
     Work work_[2];
 };

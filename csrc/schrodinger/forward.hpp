@@ -1,7 +1,6 @@
 // All stages of one chunk of the batch, whose state stays in the cache.
 #pragma once
 
-#include "schrodinger/coefficients.hpp"
 #include "schrodinger/sweep.hpp"
 
 namespace qcore::QC_ISA {
@@ -10,28 +9,36 @@ namespace {
 // As many vectors of systems as the registers hold: their recurrences run side by side.
 constexpr int most_groups = vector_registers >= 32 ? 3 : 2;
 
-// Sweeps of one kind of number, as the plan needs them.
+// Calls f(reach) with a compile-time constant.
+template <class F>
+inline void with_reach(const Plan& p, F f) {
+    switch (reach_of(p)) {
+        case 0: return f(std::integral_constant<int, 0>{});
+        case 1: return f(std::integral_constant<int, 1>{});
+        default: return f(std::integral_constant<int, 2>{});
+    }
+}
+
+// The sweep that a plan needs.
 template <class N, bool per_lane>
-struct Sweeps {
-    using T = typename N::Scalar;
-
-    static void run(const Plan& p, std::int64_t groups, const Sweep<T>& a) {
-        if (p.order == 4) return pick<GeneralUpdate>(groups, a);
-        if (p.rule == Rule::euler) return pick<DampedUpdate>(groups, a);
-        if constexpr (N::parts == 2)
-            if (a.constant[0] == T(0)) return pick<ImaginaryUpdate>(groups, a);
-        pick<ConstantUpdate>(groups, a);
-    }
-
-  private:
-    template <template <class, bool> class Update>
-    static void pick(std::int64_t groups, const Sweep<T>& a) {
-        if constexpr (!per_lane) {
-            if (groups == most_groups) return sweep<N, per_lane, most_groups, Update>(a);
+inline void run_sweep(const Plan& p, std::int64_t groups, const Sweep<typename N::Scalar>& a) {
+    with_reach(p, [&](auto reach) {
+        const auto pick = [&]<template <class> class Update>() {
+            if constexpr (!per_lane) {
+                if (groups == most_groups) return sweep<N, per_lane, most_groups, reach, Update>(a);
+            }
+            sweep<N, per_lane, 1, reach, Update>(a);
+        };
+        const bool cayley = p.rule == Rule::cayley;
+        if constexpr (reach != 0) {
+            cayley ? pick.template operator()<CompactCayley>() : pick.template operator()<CompactEuler>();
+        } else {
+            if constexpr (N::parts == 2)
+                if (cayley && a.gain[0] == 0) return pick.template operator()<ImaginaryCayley>();
+            cayley ? pick.template operator()<Cayley>() : pick.template operator()<Euler>();
         }
-        sweep<N, per_lane, 1, Update>(a);
-    }
-};
+    });
+}
 
 // Systems side by side, a lane each, in eliminated form or not.
 template <class N, bool per_lane>
@@ -42,16 +49,17 @@ class Batch {
 
     Batch(const Plan& p, Coefficients<N, per_lane>& coefficients, std::int64_t groups, Memory& memory)
         : p_(p), coefficients_(coefficients), groups_(groups), pitch_(groups * lanes) {
-        state_ = memory.take<T>((p.n + 2) * pitch_);
-        if (p.periodic) gamma_ = memory.take<T>(pitch_);
+        state_ = memory.take<T>((p.n + 2 * pad) * pitch_);
+        numbers_ = reach_of(p) == 2 ? 2 : 1;
+        if (p.periodic) corrections_ = memory.take<T>(numbers_ * pitch_);
     }
 
-    T* row(std::int64_t j) { return state_ + (j + 1) * pitch_; }
+    T* row(std::int64_t j) { return state_ + (j + pad) * pitch_; }
 
     // Systems from `first` on, at this row of the tensor (rows, n). Lanes beyond the batch repeat its last system.
     template <Reading reading = Reading::plain>
     void read(const void* tensor, std::int64_t first, std::int64_t row_offset) {
-        for (std::int64_t i = 0; i < pitch_; ++i) row(-1)[i] = row(p_.n)[i] = T(0);
+        for (std::int64_t i = 0; i < pad * pitch_; ++i) state_[i] = row(p_.n)[i] = T(0);
         transfer(tensor, first, [&](auto* base, std::int64_t from, const LaneRows<T>& to) {
             using E = std::remove_pointer_t<decltype(base)>;
             const E* rows[N::width];
@@ -90,15 +98,16 @@ class Batch {
     void begin(std::int64_t i) {
         coefficients_.need(i);
         Sweep<T> a = arguments(i & 1 ? -1 : 1);
-        a.ahead = coefficients_.recip(i);
-        if (p_.periodic) a.ahead_border = coefficients_.border(i);
-        qcore::QC_ISA::begin<N, per_lane>(a, groups_, p_.order == 4 ? coefficients_.scale(i) : nullptr);
-        weigh(i);
+        a.back = coefficients_.none();
+        a.ahead = coefficients_.factors(i);
+        if (p_.periodic) set_borders(a, i, i);
+        with_reach(p_, [&](auto reach) { qcore::QC_ISA::begin<N, per_lane, reach>(a, groups_); });
+        finish(i - 1, false);
     }
 
     // Position i, and to the eliminated form of the next, or to plain.
     void step(std::int64_t i, bool plain) {
-        Sweeps<N, per_lane>::run(p_, groups_, sweep(i, plain));
+        run_sweep<N, per_lane>(p_, groups_, sweep(i, plain));
         finish(i, plain);
     }
 
@@ -106,21 +115,26 @@ class Batch {
     Sweep<T> sweep(std::int64_t i, bool plain) {
         if (!plain) coefficients_.need(i + 1);
         Sweep<T> a = arguments(i & 1 ? 1 : -1);
-        a.back = coefficients_.recip(i);
-        a.ahead = plain ? coefficients_.none() : coefficients_.recip(i + 1);
-        a.constant = coefficients_.constant(i);
-        if (p_.order == 4) a.update = coefficients_.update(i, plain);
-        if (p_.periodic) {
-            const std::int64_t next = plain ? i : i + 1;
-            a.back_border = coefficients_.border(i);
-            a.ahead_border = coefficients_.border(next);
-            a.left = larger(coefficients_.left(i), coefficients_.left(next));
-            a.right = smaller(coefficients_.right(i), coefficients_.right(next));
-        }
+        a.back = coefficients_.factors(i);
+        a.ahead = plain ? coefficients_.none() : coefficients_.factors(i + 1);
+        a.gain = coefficients_.gain(i);
+        if (p_.periodic) set_borders(a, i, plain ? i : i + 1);
         return a;
     }
+    // Corrections of the next position from their dot products.
     void finish(std::int64_t i, bool plain) {
-        if (!plain) weigh(i + 1);
+        if (plain || !p_.periodic) return;
+        const T* const weight = coefficients_.weight(i + 1);
+        for (std::int64_t g = 0; g < groups_; ++g) {
+            T* const at = corrections_ + g * lanes;
+            N dot[2], sum[2];
+            for (int k = 0; k < numbers_; ++k) dot[k] = N::load(at + k * pitch_);
+            for (int k = 0; k < numbers_; ++k) {
+                sum[k] = coefficient<N, per_lane>(weight, k * numbers_) * dot[0];
+                if (numbers_ == 2) sum[k] = mac(coefficient<N, per_lane>(weight, k * numbers_ + 1), dot[1], sum[k]);
+            }
+            for (int k = 0; k < numbers_; ++k) sum[k].store(at + k * pitch_);
+        }
     }
 
   private:
@@ -148,21 +162,24 @@ class Batch {
         a.n = p_.n;
         a.direction = direction;
         a.state = row(0);
-        a.gamma = gamma_;
+        a.corrections = corrections_;
+        a.corrections_pitch = pitch_;
+        a.mass = Compact(p_.order).m;
         return a;
     }
 
-    // gamma from (v, f)
-    void weigh(std::int64_t i) {
-        if (!gamma_) return;
-        const N weight = coefficient<N, per_lane>(coefficients_.weight(i), 0);
-        for (std::int64_t g = 0; g < groups_; ++g) (weight * N::load(gamma_ + g * lanes)).store(gamma_ + g * lanes);
+    void set_borders(Sweep<T>& a, std::int64_t back, std::int64_t ahead) const {
+        a.back_border = coefficients_.border(back);
+        a.ahead_border = coefficients_.border(ahead);
+        a.left = larger(coefficients_.left(back), coefficients_.left(ahead));
+        a.right = smaller(coefficients_.right(back), coefficients_.right(ahead));
     }
 
     const Plan& p_;
     Coefficients<N, per_lane>& coefficients_;
     std::int64_t groups_, pitch_;
-    T *state_, *gamma_ = nullptr;
+    int numbers_;
+    T *state_, *corrections_ = nullptr;
 };
 
 // Coefficients that were computed once for all chunks, or those of this chunk.

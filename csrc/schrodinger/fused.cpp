@@ -85,7 +85,7 @@ void parallel(std::int64_t n, int threads, F& body) {
 
 bool fused_handles(const Evolution& e) {
     const std::int64_t n = e.potential.shape[2];
-    return e.order != 6 && e.kappa != 0 && (e.boundary == Boundary::dirichlet || n > 3);
+    return e.kappa != 0 && (e.boundary == Boundary::dirichlet || n > 3);
 }
 
 void evolve_fused(const Evolution& e, const TensorView& psi, const TensorView& out, const TensorView* frames, std::int64_t save_every) {

@@ -43,6 +43,7 @@ struct Real {
     Real operator-() const { return {-re}; }
     Real operator*(Real b) const { return {re * b.re}; }
     Real times(typename S::V factor) const { return {re * factor}; }
+    Real times_plus(typename S::V factor, Real c) const { return {S::fma(re, factor, c.re)}; }
     auto size() const { return re < T(0) ? -re : re; }  // squared for complex numbers: only compared with another size
 };
 
@@ -87,6 +88,7 @@ struct Complex {
     Complex operator-() const { return {-re, -im}; }
     Complex operator*(Complex b) const { return {subtract_product<T>(im, b.im, re * b.re), S::fma(im, b.re, re * b.im)}; }
     Complex times(typename S::V factor) const { return {re * factor, im * factor}; }
+    Complex times_plus(typename S::V factor, Complex c) const { return {S::fma(re, factor, c.re), S::fma(im, factor, c.im)}; }
     auto size() const { return S::fma(re, re, im * im); }
 };
 

@@ -14,8 +14,6 @@ namespace {
 template <class T>
 struct Pull {
     Sweep<T> mu, psi;
-    const T *mu_response, *psi_response;  // order 4: P = c kappa / h and Q = h - m by row: chi = P w + m f, psi' - chi = Q f - P w
-    double mass;
     const T *chi, *change;  // rows of chi and of chi - psi, where they are known
     T ratio[2];             // chi = ratio w, order 2
     T factor[2];            // of the sum for V
@@ -23,64 +21,53 @@ struct Pull {
     T* sum_c;               // [parts][lane]
 };
 
-// What is added up for V. For Crank-Nicolson in real time with real V the factor is imaginary and the same in all stages, so it
-// waits until the end; and -c = conj(c) there: the conjugate of the state goes back by the coefficients of mu.
+// What is added up for V. For Crank-Nicolson in real time with real V, in order 2, the factor is imaginary and the same in all
+// stages, so it waits until the end; and -c = conj(c): the conjugate of the state goes back by the coefficients of mu.
 enum class Sum { imaginary_part, real_part, both };
 
-template <class N, bool per_lane, template <class, bool> class Update, bool traced, Sum kind>
+template <class N, bool per_lane, int reach, template <class> class Update, bool traced, Sum kind>
 QC_KERNEL void pull(const Pull<typename N::Scalar>& arguments) {
     using T = typename N::Scalar;
-    using U = Update<N, per_lane>;
     using S = Simd<T>;
     constexpr std::int64_t lanes = N::parts * N::width;
-    constexpr bool general = std::is_same_v<U, GeneralUpdate<N, per_lane>>, conjugated = kind == Sum::imaginary_part;
+    constexpr bool conjugated = kind == Sum::imaginary_part;
     const Pull<T> a = arguments;
-    const std::int64_t step = a.mu.direction, first = step > 0 ? 0 : a.mu.n - 1;
-    U update(a.mu), update_back(traced ? a.psi : a.mu);
-    typename Track<N, per_lane>::Row row(a.mu, first), row_back(traced ? a.psi : a.mu, first);
-    Track<N, per_lane> mu, psi;
+    const std::int64_t step = a.mu.direction, first = step > 0 ? 0 : a.mu.n - 1, pitch = step * lanes;
+    const Update<N> update(a.mu.gain), update_back(traced ? a.psi.gain : a.mu.gain);
+    Row<N, per_lane, reach> row(a.mu, first), row_back(traced ? a.psi : a.mu, first);
+    Track<N, per_lane, reach> mu, psi;
     mu.start(a.mu, row, a.mu.state + first * lanes, 0);
     if constexpr (traced) psi.start(a.psi, row_back, a.psi.state + first * lanes, 0);
     const N ratio = N::broadcast(a.ratio), factor = N::broadcast(a.factor);
-    const auto mass = S::set(static_cast<T>(a.mass));
     N sum_c = N::load(a.sum_c);
     for (std::int64_t k = 0, j = first; k < a.mu.n; ++k, j += step) {
         row.enter(a.mu, j, step);
-        update.row(j);
         T* const p = a.mu.state + j * lanes;
-        const N w = mu.solve(a.mu, row, j), f = mu.template recover<U::needs_f>(row, p, p + step * lanes);
-        N nu = w, chi, change;
-        if constexpr (general) nu = mac(coefficient<N, per_lane>(a.mu_response, 2 * j), w, f.times(mass));
+        // In order 2 these are c kappa nu and -c kappa chi.
+        const N nu = mu.solve(a.mu, row, j, p, pitch);
+        mu.eliminate(a.mu, row, j, update(nu, mu.template recover<Update<N>::needs_psi>(row, p, pitch)), p);
+        N chi, change;
         if constexpr (traced) {
-            if constexpr (!conjugated) {
-                row_back.enter(a.psi, j, step);
-                update_back.row(j);
-            }
+            if constexpr (!conjugated) row_back.enter(a.psi, j, step);
             const auto& its_row = conjugated ? row : row_back;
             T* const q = a.psi.state + j * lanes;
-            const N x = psi.solve(a.psi, its_row, j), g = psi.template recover<true>(its_row, q, q + step * lanes);
-            if constexpr (general) {
-                const N px = coefficient<N, per_lane>(a.psi_response, 2 * j) * x;
-                chi = g.times(mass) + px;
-                change = mac(coefficient<N, per_lane>(a.psi_response, 2 * j + 1), g, -px);
-            } else {
-                chi = x;
-                if constexpr (conjugated) change = {subtract_product<T>(x.im, ratio.im, g.re), S::fma(x.re, ratio.im, g.im)};
-                else change = nmac(ratio, x, g);
-            }
-            psi.eliminate(a.psi, its_row, j, update_back(x, g), q);
+            chi = psi.solve(a.psi, its_row, j, q, pitch);
+            const N after = psi.template recover<true>(its_row, q, pitch);
+            psi.eliminate(a.psi, its_row, j, update_back(chi, after), q);
+            if constexpr (conjugated) change = {subtract_product<T>(chi.im, ratio.im, after.re), S::fma(chi.re, ratio.im, after.im)};
+            else if constexpr (reach == 0) change = nmac(ratio, chi, after);
+            else change = after - chi;
         } else {
             chi = N::load(a.chi + j * lanes);
             change = N::load(a.change + j * lanes);
         }
-        mu.eliminate(a.mu, row, j, update(w, f), p);
         sum_c = conjugated ? mac_conjugate(nu, change, sum_c) : mac(nu, change, sum_c);
         if constexpr (kind == Sum::both) {
             mac(factor * nu, chi, N::load(a.sum_potential + j * lanes)).store(a.sum_potential + j * lanes);
         } else {
             T* const to = a.sum_potential + j * N::width;
             auto sum = S::load(to);
-            if constexpr (kind == Sum::imaginary_part) {
+            if constexpr (conjugated) {
                 sum = subtract_product<T>(nu.re, chi.im, S::fma(nu.im, chi.re, sum));
             } else {
                 const N scaled = factor * nu;
