@@ -72,7 +72,7 @@ class Coefficients {
                     if (X::parts == 2) to[j * X::size + X::lanes] = read ? im : 0.0;
                 }
             }
-        typename X::V health = X::S::set(1.0);
+        auto good = X::S::zero() == X::S::zero();
         X r = X::zero(), upper = X::zero();
         for (std::int64_t j = 0; j < n; ++j) {
             double *const lower = rows + j * X::size, *const diagonal = lower + n * X::size, *const above = diagonal + n * X::size;
@@ -83,14 +83,10 @@ class Coefficients {
             r.store(diagonal);
             (r * upper).store(above);
             const typename X::V kept = X::magnitude(pivot) / (X::magnitude(d) + X::magnitude(taken));
-            health = kept >= health ? health : kept;  // a NaN stays: it is in every later pivot
-            const typename X::V size = X::magnitude(r);
-            health = size < __builtin_inf() ? health : X::S::zero();
+            good &= (kept > schrodinger::lost_pivot) & (X::magnitude(r) < __builtin_inf());
         }
-        double lanes[X::lanes];
-        X::S::store(lanes, health);
         for (int lane = 0; lane < X::lanes; ++lane)
-            if (!(lanes[lane] > schrodinger::lost_pivot)) return false;
+            if (!good[lane]) return false;
         return true;
     }
 

@@ -6,7 +6,7 @@
 namespace qcore::schrodinger {
 
 // A pivot that is left with this little of what it was made of is lost to rounding.
-constexpr double lost_pivot = 1e-15;
+constexpr double lost_pivot = 1e-13;
 
 // One number is `parts` doubles: 1 (real) or 2. With T = M - z A = (1 + K) diag(1 / r) (1 + t), unit bidiagonal on both sides,
 //     k_j = T[j, j-1] r_{j-1},  1 / r_j = T[j, j] - k_j T[j-1, j],  t_j = r_j T[j, j+1];   k_0 = t_{n-1} = 0.

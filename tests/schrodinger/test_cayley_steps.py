@@ -125,7 +125,7 @@ def test_the_reference_agrees(dtype: torch.dtype, own: bool, mass: bool) -> None
 @pytest.mark.parametrize("z", [-0.2j, 0.1 - 0.2j])
 def test_a_system_does_not_know_its_batch_or_the_threads(mass: bool, z: complex) -> None:
     psi, bands, m, _ = _operator_inputs(torch.complex128, 70, 150, False, mass)
-    scale = torch.tensor([z])
+    scale = torch.tensor([z], dtype=torch.complex128)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -206,13 +206,16 @@ def test_coefficients_that_are_not_finite_are_an_error(bad: float, batch: tuple[
 
 
 def test_a_singular_matrix_that_rounding_hides_is_an_error() -> None:
-    """Growth e^t with dt/2 at the pole of the step: 1 - z A is singular, its last pivot is rounding."""
+    """Growth at rate 1 and dt / 2 = 1, the pole of the step: the last pivot is nothing but rounding."""
     n, h = 30, 0.1
-    k = 2.0 / h**2 * (1.0 - np.cos(np.pi * np.arange(1, n + 1) / (n + 1)))
-    diagonal = torch.full((n,), 2.0 / h**2, dtype=torch.float64)
-    z = float(1.0 / k[0])
-    with pytest.raises(ValueError, match="lost to rounding"):
-        cayley(torch.ones(n, dtype=torch.float64), diagonal / k[0], -torch.ones(n - 1) / h**2 / k[0], z * k[0], 1)
+    energy = 2.0 / h**2 * (1.0 - np.cos(np.pi / (n + 1)))
+    diagonal = torch.full((n,), 2.0 / h**2 / energy, dtype=torch.float64)
+    u = torch.full((n - 1,), -1.0 / h**2 / energy, dtype=torch.float64)
+    for psi in (torch.ones(n, dtype=torch.float64), torch.ones(3, n, dtype=torch.complex64)):
+        with pytest.raises(ValueError, match=f"lost to rounding, in row {n - 1}"):
+            cayley(psi, diagonal, u, 1.0, 1)
+        with pytest.raises(ValueError, match=f"lost to rounding, in row {n - 1}"):
+            cayley(psi, diagonal.expand(3, n), u, 1.0, 1)
 
 
 @pytest.mark.parametrize("strength", [1e-2, 1.0, 1e3, 1e5])
@@ -244,35 +247,145 @@ PSI, DIAGONAL, U = torch.ones(2, 5, dtype=torch.complex128), torch.ones(5), torc
 REAL = torch.ones(2, 5)
 Call = Callable[[], Any]
 BAD: list[tuple[str, type[Exception], str, Call]] = [
-    ("psi list", TypeError, "psi: expected a torch.Tensor, got list", lambda: cayley([1.0], DIAGONAL, U, 1j, 1)),
+    (
+        "psi list",
+        TypeError,
+        "psi: expected a torch.Tensor, got list",
+        lambda: cayley([1.0], DIAGONAL, U, 1j, 1),
+    ),
     ("psi int", TypeError, "psi: expected one of", lambda: cayley(PSI.real.int(), DIAGONAL, U, 1j, 1)),
-    ("psi 0-dim", ValueError, r"psi: expected shape \(..., n\)", lambda: cayley(PSI[0, 0], DIAGONAL, U, 1j, 1)),
-    ("psi empty", ValueError, r"psi: expected shape \(..., n\) with n >= 1", lambda: cayley(PSI[:, :0], U, U, 1j, 1)),
+    (
+        "psi 0-dim",
+        ValueError,
+        r"psi: expected shape \(..., n\)",
+        lambda: cayley(PSI[0, 0], DIAGONAL, U, 1j, 1),
+    ),
+    (
+        "psi empty",
+        ValueError,
+        r"psi: expected shape \(..., n\) with n >= 1",
+        lambda: cayley(PSI[:, :0], U, U, 1j, 1),
+    ),
     ("diagonal size", ValueError, r"diagonal: expected shape \(..., 5\)", lambda: cayley(PSI, U, U, 1j, 1)),
     ("diagonal type", TypeError, "diagonal: expected a torch.Tensor", lambda: cayley(PSI, 1.0, U, 1j, 1)),
     ("diagonal dtype", TypeError, "diagonal: expected one of", lambda: cayley(PSI, DIAGONAL.int(), U, 1j, 1)),
-    ("diagonal complex", TypeError, "diagonal: expected a real dtype for real psi", lambda: cayley(REAL, PSI, U, 1, 1)),
-    ("diagonal batch", ValueError, "diagonal: expected batch axes", lambda: cayley(PSI, torch.ones(3, 5), U, 1j, 1)),
-    ("off size", ValueError, r"off_diagonal: expected shape \(..., 4\)", lambda: cayley(PSI, DIAGONAL, U[1:], 1j, 1)),
-    ("off type", TypeError, "off_diagonal: expected a torch.Tensor", lambda: cayley(PSI, DIAGONAL, 1.0, 1j, 1)),
-    ("off triple", ValueError, "off_diagonal: expected a tensor or a pair", lambda: cayley(PSI, DIAGONAL, (U,) * 3, 1j, 1)),
-    ("lower", ValueError, r"off_diagonal\[0\]: expected shape", lambda: cayley(PSI, DIAGONAL, (U[1:], U), 1j, 1)),
-    ("upper", ValueError, r"off_diagonal\[1\]: expected shape", lambda: cayley(PSI, DIAGONAL, (U, U[1:]), 1j, 1)),
-    ("off complex", TypeError, "off_diagonal: expected a real dtype", lambda: cayley(REAL, DIAGONAL, U + 0j, 1.0, 1)),
-    ("z text", TypeError, "z: expected a number or a 0-dim tensor, got str", lambda: cayley(PSI, DIAGONAL, U, "1", 1)),
+    (
+        "diagonal complex",
+        TypeError,
+        "diagonal: expected a real dtype for real psi",
+        lambda: cayley(REAL, PSI, U, 1, 1),
+    ),
+    (
+        "diagonal batch",
+        ValueError,
+        "diagonal: expected batch axes",
+        lambda: cayley(PSI, torch.ones(3, 5), U, 1j, 1),
+    ),
+    (
+        "off size",
+        ValueError,
+        r"off_diagonal: expected shape \(..., 4\)",
+        lambda: cayley(PSI, DIAGONAL, U[1:], 1j, 1),
+    ),
+    (
+        "off type",
+        TypeError,
+        "off_diagonal: expected a torch.Tensor",
+        lambda: cayley(PSI, DIAGONAL, 1.0, 1j, 1),
+    ),
+    (
+        "off triple",
+        ValueError,
+        "off_diagonal: expected a tensor or a pair",
+        lambda: cayley(PSI, DIAGONAL, (U,) * 3, 1j, 1),
+    ),
+    (
+        "lower",
+        ValueError,
+        r"off_diagonal\[0\]: expected shape",
+        lambda: cayley(PSI, DIAGONAL, (U[1:], U), 1j, 1),
+    ),
+    (
+        "upper",
+        ValueError,
+        r"off_diagonal\[1\]: expected shape",
+        lambda: cayley(PSI, DIAGONAL, (U, U[1:]), 1j, 1),
+    ),
+    (
+        "off complex",
+        TypeError,
+        "off_diagonal: expected a real dtype",
+        lambda: cayley(REAL, DIAGONAL, U + 0j, 1.0, 1),
+    ),
+    (
+        "z text",
+        TypeError,
+        "z: expected a number or a 0-dim tensor, got str",
+        lambda: cayley(PSI, DIAGONAL, U, "1", 1),
+    ),
     ("z bool", TypeError, "z: expected a number", lambda: cayley(PSI, DIAGONAL, U, True, 1)),
-    ("z nan", ValueError, "z: expected a finite number, got nan", lambda: cayley(PSI, DIAGONAL, U, float("nan"), 1)),
-    ("z inf", ValueError, "z: expected a finite number", lambda: cayley(PSI, DIAGONAL, U, complex(0, float("inf")), 1)),
-    ("z shape", ValueError, "z: expected a number or a 0-dim tensor", lambda: cayley(PSI, DIAGONAL, U, torch.ones(1), 1)),
+    (
+        "z nan",
+        ValueError,
+        "z: expected a finite number, got nan",
+        lambda: cayley(PSI, DIAGONAL, U, float("nan"), 1),
+    ),
+    (
+        "z inf",
+        ValueError,
+        "z: expected a finite number",
+        lambda: cayley(PSI, DIAGONAL, U, complex(0, float("inf")), 1),
+    ),
+    (
+        "z shape",
+        ValueError,
+        "z: expected a number or a 0-dim tensor",
+        lambda: cayley(PSI, DIAGONAL, U, torch.ones(1), 1),
+    ),
     ("z dtype", TypeError, "z: expected one of", lambda: cayley(PSI, DIAGONAL, U, torch.tensor(1), 1)),
-    ("z complex", TypeError, "z: expected a real number for real psi", lambda: cayley(REAL, DIAGONAL, U, 1j, 1)),
-    ("steps negative", ValueError, "steps: expected an int >= 0, got -1", lambda: cayley(PSI, DIAGONAL, U, 1j, -1)),
-    ("steps float", TypeError, "steps: expected an int >= 0, got float", lambda: cayley(PSI, DIAGONAL, U, 1j, 1.0)),
-    ("save", ValueError, "save_every: expected an int >= 0, got -2", lambda: cayley(PSI, DIAGONAL, U, 1j, 1, None, -2)),
-    ("save type", TypeError, "save_every: expected an int", lambda: cayley(PSI, DIAGONAL, U, 1j, 1, None, True)),
+    (
+        "z complex",
+        TypeError,
+        "z: expected a real number for real psi",
+        lambda: cayley(REAL, DIAGONAL, U, 1j, 1),
+    ),
+    (
+        "steps negative",
+        ValueError,
+        "steps: expected an int >= 0, got -1",
+        lambda: cayley(PSI, DIAGONAL, U, 1j, -1),
+    ),
+    (
+        "steps float",
+        TypeError,
+        "steps: expected an int >= 0, got float",
+        lambda: cayley(PSI, DIAGONAL, U, 1j, 1.0),
+    ),
+    (
+        "save",
+        ValueError,
+        "save_every: expected an int >= 0, got -2",
+        lambda: cayley(PSI, DIAGONAL, U, 1j, 1, None, -2),
+    ),
+    (
+        "save type",
+        TypeError,
+        "save_every: expected an int",
+        lambda: cayley(PSI, DIAGONAL, U, 1j, 1, None, True),
+    ),
     ("mass type", TypeError, "mass_matrix: expected None", lambda: cayley(PSI, DIAGONAL, U, 1j, 1, DIAGONAL)),
-    ("mass count", ValueError, "mass_matrix: expected 2 or 3", lambda: cayley(PSI, DIAGONAL, U, 1j, 1, (DIAGONAL,))),
-    ("mass size", ValueError, "mass_matrix diagonal: expected shape", lambda: cayley(PSI, DIAGONAL, U, 1j, 1, (U, U))),
+    (
+        "mass count",
+        ValueError,
+        "mass_matrix: expected 2 or 3",
+        lambda: cayley(PSI, DIAGONAL, U, 1j, 1, (DIAGONAL,)),
+    ),
+    (
+        "mass size",
+        ValueError,
+        "mass_matrix diagonal: expected shape",
+        lambda: cayley(PSI, DIAGONAL, U, 1j, 1, (U, U)),
+    ),
     (
         "mass off",
         ValueError,

@@ -100,7 +100,9 @@ def check_adjoint(
     _check_like("kept", kept, psi, expected, coefficient_dtype(psi))
 
 
-def _check_like(name: str, tensor: Tensor, psi: Tensor, expected: tuple[int, ...], dtype: torch.dtype) -> None:
+def _check_like(
+    name: str, tensor: Tensor, psi: Tensor, expected: tuple[int, ...], dtype: torch.dtype
+) -> None:
     if tuple(tensor.shape) != expected:
         raise wrong_value(name, f"shape {expected}", shape(tensor))
     if tensor.dtype != dtype:
@@ -194,7 +196,9 @@ def _adjoint_cpu(*args: Any) -> Tensors:
 # --- vmap: N calls become one with a batch of N * B ---
 
 
-def _merge(tensor: Tensor | None, dim: int | None, size: int, axis: int, batch: int, own: bool) -> Tensor | None:
+def _merge(
+    tensor: Tensor | None, dim: int | None, size: int, axis: int, batch: int, own: bool
+) -> Tensor | None:
     """N merged into `axis`; where that is 1 and not `own`, a tensor that has no N stays as it is."""
     if tensor is None or (dim is None and tensor.shape[axis] == 1 and not own):
         return tensor

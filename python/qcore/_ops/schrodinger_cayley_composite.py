@@ -83,7 +83,9 @@ def _solve(mass: Tensor, f: Tensor, one_step: OneStep) -> Tensor:
 def dense(bands: Tensor) -> Tensor:
     """(3, P, n) as matrices (P, n, n)."""
     lower, diagonal, upper = bands.unbind(0)
-    return torch.diag_embed(diagonal) + torch.diag_embed(lower[:, 1:], -1) + torch.diag_embed(upper[:, :-1], 1)
+    return (
+        torch.diag_embed(diagonal) + torch.diag_embed(lower[:, 1:], -1) + torch.diag_embed(upper[:, :-1], 1)
+    )
 
 
 def apply(bands: Tensor, u: Tensor) -> Tensor:

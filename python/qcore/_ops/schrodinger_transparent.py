@@ -16,7 +16,15 @@ from .. import _core
 from . import schrodinger_transparent_composite as composite
 from ._check import one_of, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
-from .schrodinger_cayley import BACKENDS, _batch_of, _check_like, _merge, _split, checkpoint_interval, frames_shape
+from .schrodinger_cayley import (
+    BACKENDS,
+    _batch_of,
+    _check_like,
+    _merge,
+    _split,
+    checkpoint_interval,
+    frames_shape,
+)
 from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 DTYPES = (torch.complex128, torch.complex64)
@@ -36,7 +44,7 @@ def call(
 ) -> tuple[Tensor, Tensor]:
     """(out, frames) after `steps` steps; frames (steps // save_every, B, n), none for save_every = 0.
 
-    psi should vanish at the transparent ends at first: what it has outside is taken for zero.
+    What psi has outside is taken for zero: `require_vanishing_ends` refuses one that is cut off.
     """
     out, frames = differentiable_steps.call(
         psi, potential, _constant(kappa, psi), _constant(tau, psi), steps, save_every, sides, backend
@@ -51,6 +59,31 @@ def _constant(value: float | Tensor, psi: Tensor) -> Tensor:
 
 
 # --- checks ---
+
+
+def require_vanishing_ends(psi: Tensor, sides: str = "both", tolerance: float = 1e-6) -> None:
+    """Refuse states whose modulus at a transparent end is above `tolerance` times its largest.
+
+    Reads numbers, so it passes what has none to read (torch.compile, torch.func, meta tensors).
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or psi.device.type == "meta"
+    ):
+        return
+    size = psi.detach().abs()
+    if not size.numel():
+        return
+    largest = size.amax(-1)
+    for name, column, is_open in (("first", 0, SIDES[sides][0]), ("last", -1, SIDES[sides][1])):
+        share = size[..., column] / largest
+        if is_open and bool((share > tolerance).any()):
+            raise wrong_value(
+                "psi",
+                f"a state that vanishes at a transparent end (at most {tolerance:g} of its maximum)",
+                f"{float(share[share > tolerance].max()):.3g} of it at the {name} point",
+            )
 
 
 def check_forward(
@@ -147,7 +180,9 @@ def _adjoint_outputs(*args: Any) -> Tensors:
     )
 
 
-def _inputs(psi: Tensor, potential: Tensor, kappa: Tensor, tau: Tensor, steps: int, sides: str) -> tuple[Any, ...]:
+def _inputs(
+    psi: Tensor, potential: Tensor, kappa: Tensor, tau: Tensor, steps: int, sides: str
+) -> tuple[Any, ...]:
     return psi.contiguous(), potential.contiguous(), float(kappa), float(tau), steps, *SIDES[sides]
 
 
@@ -297,7 +332,6 @@ def _dense(settings: tuple[Any, ...]) -> Any:
 
 def _adjoint_recorded(*args: Any) -> tuple[Tensors, Tensors]:
     return adjoint(*args), ()
-
 
 
 def _adjoint_backward(

@@ -24,7 +24,9 @@ def steps(
     diagonal = 1.0 + 1j * tau[..., None] * (2.0 * kappa[..., None] + potential)
     ends = [(0, left), (n - 1, right)]
     weights = [
-        [coupling * nu for nu in end_weights(potential[:, j] / kappa, 1.0 / (tau * kappa), count)] if is_open else []
+        [coupling * nu for nu in end_weights(potential[:, j] / kappa, 1.0 / (tau * kappa), count)]
+        if is_open
+        else []
         for j, is_open in ends
     ]
     corners = torch.eye(n, dtype=torch.complex128)
@@ -32,7 +34,9 @@ def steps(
         if w:
             diagonal = diagonal - w[0][:, None] * corners[j]
     off = coupling.reshape(-1, 1) * torch.ones(n - 1, dtype=torch.complex128)
-    inverse = torch.linalg.inv(torch.diag_embed(diagonal) - torch.diag_embed(off, 1) - torch.diag_embed(off, -1))
+    inverse = torch.linalg.inv(
+        torch.diag_embed(diagonal) - torch.diag_embed(off, 1) - torch.diag_embed(off, -1)
+    )
     u, frames = psi.to(torch.complex128), []
     past: list[Tensor] = []
     for m in range(count):

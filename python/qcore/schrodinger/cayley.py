@@ -94,7 +94,11 @@ def cayley(
     every = ops.checkpoint_interval(n, steps)
     if _hermitian_by_form(diagonal, off_diagonal, z) and mass is None:
         every = 0
-    elif mass is None and _may_look((psi, bands, scale)) and _amplification(bands, scale, steps) < _MOST_AMPLIFICATION:
+    elif (
+        mass is None
+        and _may_look((psi, bands, scale))
+        and _amplification(bands, scale, steps) < _MOST_AMPLIFICATION
+    ):
         every = 0
 
     flat = psi.expand(*batch, n).reshape(-1, n)
@@ -114,7 +118,9 @@ def _entries(
     """The lower, diagonal and upper band by the names that errors give them, checked."""
     if isinstance(off_diagonal, (tuple, list)):
         if len(off_diagonal) != 2:
-            raise wrong_value(prefix + off_name, "a tensor or a pair (lower, upper)", f"{len(off_diagonal)} entries")
+            raise wrong_value(
+                prefix + off_name, "a tensor or a pair (lower, upper)", f"{len(off_diagonal)} entries"
+            )
         lower, upper = off_diagonal
         lower_name, upper_name = f"{prefix}{off_name}[0]", f"{prefix}{off_name}[1]"
     else:
