@@ -1,4 +1,4 @@
-"""The command line: ``python -m qcore train | reproduce | evolve | explain | info``."""
+"""The command line: ``python -m qcore train | reproduce | evolve | explain | solve | info``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from collections.abc import Sequence
 import qcore
 from qcore._optional import MissingPackage
 from qcore.checkpoint import CheckpointError
-from qcore.cli import evolve, explain, info, reproduce, train
+from qcore.cli import evolve, explain, info, reproduce, solve, train
 from qcore.cli.arguments import CommandError
 from qcore.data import DataError
 from qcore.experiment import ResultsError
 
-_COMMANDS = {"train": train, "reproduce": reproduce, "evolve": evolve, "explain": explain, "info": info}
+_COMMANDS = {
+    "train": train,
+    "reproduce": reproduce,
+    "evolve": evolve,
+    "explain": explain,
+    "solve": solve,
+    "info": info,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

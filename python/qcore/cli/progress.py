@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -169,3 +169,15 @@ class GridProgress:
             return "time left unknown"
         minutes = (time.monotonic() - self._started) * (self._total - self._done) / now_done / 60
         return f"{minutes:.0f} min left" if minutes < 100 else f"{minutes / 60:.1f} h left"
+
+
+@contextmanager
+def step_progress(command: str, total: int, unit: str = "steps") -> Iterator[Callable[[int], None]]:
+    """A bar over time steps (or whatever ``unit`` says) on stderr, to be told how many more are done."""
+    tqdm = _tqdm(command)
+    if tqdm is None:
+        yield lambda done: None  # without a terminal there is nobody to be kept informed for some seconds
+        return
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}"
+    with tqdm(total=total, unit=f" {unit}", unit_scale=True, dynamic_ncols=True, bar_format=form) as bar:
+        yield bar.update
