@@ -1,4 +1,4 @@
-"""Split-step problems of every kind, and what has to come out: a dense matrix for each axis, exact grid modes."""
+"""Split-step problems of every kind, and what has to come out: dense matrices, exact modes of the grid."""
 
 from __future__ import annotations
 
