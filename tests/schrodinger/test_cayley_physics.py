@@ -108,7 +108,9 @@ def _exact(name: str, q: Tensor, branches: int = 400) -> Tensor:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_wave_function_of_a_network(name: str) -> None:
     psi0, psi7, y2, y1 = AT_ONE[name]
-    assert abs(_exact(name, torch.tensor([0.0, 0.7], dtype=torch.float64)).numpy() - [psi0, psi7]).max() < 2e-10
+    assert (
+        abs(_exact(name, torch.tensor([0.0, 0.7], dtype=torch.float64)).numpy() - [psi0, psi7]).max() < 2e-10
+    )
     points, steps = RUNS[name]
     errors = []
     for factor in (1, 2, 4):
@@ -120,7 +122,7 @@ def test_the_wave_function_of_a_network(name: str) -> None:
         errors.append(float((out - _exact(name, q)).norm() * h**0.5))
         assert abs(out.norm() / psi.norm() - 1.0) < 1e-13
         matrix = tridiagonal(u.conj().resolve_conj(), diagonal, u)
-        before, after = (float(np.vdot(s, matrix @ s.numpy()).real) for s in (psi, out))
+        before, after = (float(np.vdot(s, matrix @ s).real) for s in (psi.numpy(), out.numpy()))
         assert abs(after - before) < 1e-11 * np.abs(matrix).max()
         momentum = (out.conj()[1:-1] * (out[2:] - out[:-2]) / 2j).sum().real
         centre = (float(h * (q * out.abs() ** 2).sum()), -float(momentum))

@@ -1,8 +1,8 @@
 """Operators of Cayley steps psi <- (M - z A)^{-1} (M + z A) psi of tridiagonal A and M, and their gradients.
 
 `qcore.schrodinger.cayley` is the public function; it brings its arguments to the form the operators take: psi
-(B, n); bands (3, P, n), the entries A[j, j-1], A[j, j] and A[j, j+1] (the first of the lower and the last of
-the upper are not read); mass (3, Q, n) likewise, or None for M = 1; z (Z,); P, Q and Z are 1 or B. Coefficients
+(B, n); bands (3, P, n), the entries A[j, j-1], A[j, j] and A[j, j+1] (the first of the lower and the last
+of the upper are not read); mass (3, Q, n) likewise, or None for M = 1; z (Z,); P, Q and Z are 1 or B. Coefficients
 are complex128 with complex psi, else float64.
 """
 
@@ -209,11 +209,12 @@ def _merge(
 
 
 def _split(tensor: Tensor, size: int, axis: int) -> Tensor:
-    return tensor.unflatten(axis, (size, tensor.shape[axis] // max(1, size)))
+    sizes = (size, tensor.shape[axis] // max(1, size))
+    return tensor.reshape(*tensor.shape[:axis], *sizes, *tensor.shape[axis + 1 :])
 
 
 def _batch_of(psi: Tensor, dim: int | None) -> int:
-    return [n for i, n in enumerate(psi.shape) if i != dim][0]
+    return next(n for i, n in enumerate(psi.shape) if i != dim)
 
 
 def _forward_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
@@ -243,7 +244,7 @@ def _split_outputs(outputs: Tensors, size: int) -> Any:
 
 
 def _adjoint_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    grad_out, grad_frames, psi, kept, bands, mass, z, *settings = args
+    _, _, psi, _, bands, mass, z, *settings = args
     size, wanted = info.batch_size, settings[-1]
     batch = _batch_of(psi, in_dims[2])
     axes = (0, 1, 0, 1, 1, 1, 0)
@@ -285,9 +286,9 @@ saved = define(
     vmap=_saved_vmap,
 )
 adjoint = define(
-    "schrodinger_cayley_adjoint(Tensor grad_out, Tensor? grad_frames, Tensor psi, Tensor kept, Tensor bands, "
-    "Tensor? mass, Tensor z, int steps, int save_every, int checkpoint_every, str backend, bool coefficients) -> "
-    "(Tensor grad_psi, Tensor grad_bands, Tensor grad_mass, Tensor grad_z)",
+    "schrodinger_cayley_adjoint(Tensor grad_out, Tensor? grad_frames, Tensor psi, Tensor kept, "
+    "Tensor bands, Tensor? mass, Tensor z, int steps, int save_every, int checkpoint_every, str backend, "
+    "bool coefficients) -> (Tensor grad_psi, Tensor grad_bands, Tensor grad_mass, Tensor grad_z)",
     check=check_adjoint,
     outputs=_adjoint_outputs,
     kernels={"CPU": _adjoint_cpu},
@@ -327,11 +328,27 @@ def _call_backward(
 def _call_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
     steps, save_every, _, backend = settings
 
-    def one_step(psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor) -> Tensor:
-        out: Tensor = call.call(psi, bands, mass, z, 1, 0, 1, backend)[0]
+    def one_step(*inputs: Tensor | None) -> Tensor:
+        out: Tensor = call_step.call(*inputs, 1, 0, 1, backend)[0]
         return out
 
     return composite.steps_tangent(tensors, tangents, steps, save_every, one_step)
+
+
+# One step inside forward mode. There is nothing to keep between one step and its backward, and torch can't nest
+# vmap and forward mode around a function with outputs that have no tangent.
+
+
+def _step_recorded(*args: Any) -> tuple[Tensors, Tensors]:
+    return _call_plain(*args), ()
+
+
+def _step_backward(
+    needed: tuple[bool, ...], grads: OptionalTensors, tensors: Any, kept: Tensors, settings: tuple[Any, ...]
+) -> OptionalTensors:
+    psi = tensors[0]
+    nothing = psi.new_empty(kept_shape(psi, 1, 1), dtype=coefficient_dtype(psi))
+    return _call_backward(needed, grads, tensors, (nothing,), settings)
 
 
 def _adjoint_recorded(*args: Any) -> tuple[Tensors, Tensors]:
@@ -375,6 +392,7 @@ def _saved_derived(*args: Any) -> Tensors:
 
 
 call = differentiable(Rule("Cayley", 4, 2, _call_plain, _call_recorded, _call_backward, _call_jvp))
+call_step = differentiable(Rule("CayleyStep", 4, 2, _call_plain, _step_recorded, _step_backward, _call_jvp))
 call_adjoint = differentiable(
     Rule("CayleyAdjoint", 7, 4, adjoint, _adjoint_recorded, _adjoint_backward, _adjoint_jvp)
 )

@@ -20,10 +20,10 @@ OneStep = Callable[[Tensor, Tensor, "Tensor | None", Tensor], Tensor]
 def dense_steps(
     psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, count: int, save_every: int
 ) -> tuple[Tensor, Tensor]:
-    """(out, frames) by dense solves: O(P n^2) memory and O(P n^3) operations, differentiable any number of times."""
+    """(out, frames) by dense matrices: O(P n^2) memory, O(P n^3) operations, differentiable any number of times."""
     za = z[:, None, None] * dense(bands)
     m = torch.eye(psi.shape[1], dtype=bands.dtype) if mass is None else dense(mass)
-    step = torch.linalg.solve(m - za, m + za)
+    step = inverse(m - za) @ (m + za)
     u, frames = psi.to(bands.dtype), []
     for t in range(count):
         u = (step @ u[..., None])[..., 0]
@@ -86,6 +86,15 @@ def dense(bands: Tensor) -> Tensor:
     return (
         torch.diag_embed(diagonal) + torch.diag_embed(lower[:, 1:], -1) + torch.diag_embed(upper[:, :-1], 1)
     )
+
+
+def inverse(matrices: Tensor) -> Tensor:
+    """Of (P, n, n), by what works in torch 2.13.
+
+    Not `solve`: what its forward mode returns has lost its dependence on the matrix, without a word. And one by
+    one: on a batch, after torch.set_num_threads, MKL's threads inside torch's may wait for ever.
+    """
+    return torch.stack([torch.linalg.inv(a) for a in matrices.unbind(0)])
 
 
 def apply(bands: Tensor, u: Tensor) -> Tensor:

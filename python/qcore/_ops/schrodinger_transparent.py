@@ -25,7 +25,7 @@ from .schrodinger_cayley import (
     checkpoint_interval,
     frames_shape,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
+from .schrodinger_second import double_vjp, tangent, vjp, vjp_tangent
 
 DTYPES = (torch.complex128, torch.complex64)
 # (left, right): which ends are transparent; the other has a wall at the point beyond it.
@@ -53,6 +53,7 @@ def call(
 
 
 def _constant(value: float | Tensor, psi: Tensor) -> Tensor:
+    """As a 0-dim tensor."""
     if isinstance(value, Tensor):
         return value.to(torch.float64)
     return torch.tensor(value, dtype=torch.float64, device=psi.device)
@@ -183,6 +184,8 @@ def _adjoint_outputs(*args: Any) -> Tensors:
 def _inputs(
     psi: Tensor, potential: Tensor, kappa: Tensor, tau: Tensor, steps: int, sides: str
 ) -> tuple[Any, ...]:
+    if kappa.ndim or tau.ndim:
+        raise ValueError("kappa, tau: expected 0-dim tensors")
     return psi.contiguous(), potential.contiguous(), float(kappa), float(tau), steps, *SIDES[sides]
 
 
@@ -320,9 +323,24 @@ def _backward(
 
 def _jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
     if all(t is None for t in tangents[1:]):  # linear in psi
-        pushed: Tensors = differentiable_steps.call(tangents[0], *tensors[1:], *settings)
+        pushed: Tensors = tangent_steps.call(tangents[0], *tensors[1:], *settings)
         return pushed
     return tangent(_dense(settings), tensors, tangents)
+
+
+# Steps of a tangent: without outputs that have none themselves, around which torch can't nest vmap and forward mode.
+
+
+def _tangent_recorded(*args: Any) -> tuple[Tensors, Tensors]:
+    outputs: Tensors = forward(*args)
+    return outputs, ()
+
+
+def _tangent_backward(
+    needed: tuple[bool, ...], grads: OptionalTensors, tensors: Any, kept: Tensors, settings: tuple[Any, ...]
+) -> OptionalTensors:
+    gradients = vjp(_dense(settings), tuple(tensors), grads)
+    return tuple(gradient if need else None for gradient, need in zip(gradients, needed, strict=True))
 
 
 def _dense(settings: tuple[Any, ...]) -> Any:
@@ -381,6 +399,9 @@ def _saved_derived(*args: Any) -> Tensors:
 
 
 differentiable_steps = differentiable(Rule("Transparent", 4, 2, forward, _recorded, _backward, _jvp))
+tangent_steps = differentiable(
+    Rule("TransparentTangent", 4, 2, forward, _tangent_recorded, _tangent_backward, _jvp)
+)
 differentiable_adjoint = differentiable(
     Rule("TransparentAdjoint", 8, 3, adjoint, _adjoint_recorded, _adjoint_backward, _adjoint_jvp)
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .schrodinger_cayley_composite import stack
+from .schrodinger_cayley_composite import inverse, stack
 
 
 def steps(
@@ -34,19 +34,20 @@ def steps(
         if w:
             diagonal = diagonal - w[0][:, None] * corners[j]
     off = coupling.reshape(-1, 1) * torch.ones(n - 1, dtype=torch.complex128)
-    inverse = torch.linalg.inv(
-        torch.diag_embed(diagonal) - torch.diag_embed(off, 1) - torch.diag_embed(off, -1)
-    )
+    matrix = torch.diag_embed(diagonal) - torch.diag_embed(off, 1) - torch.diag_embed(off, -1)
+    solution = inverse(matrix)
+    stacks = [torch.stack(w) if w else None for w in weights]
     u, frames = psi.to(torch.complex128), []
-    past: list[Tensor] = []
+    past: list[list[Tensor]] = [[], []]
     for m in range(count):
         rhs = u
-        for (j, _), w in zip(ends, weights, strict=True):
-            if w and m:
-                beyond = sum((w[m - k] * past[k][:, j] for k in range(m)), start=torch.zeros_like(u[:, 0]))
+        for (j, _), w, chis in zip(ends, stacks, past, strict=True):
+            if w is not None and m:
+                beyond = (w[1 : m + 1].flip(0) * torch.stack(chis)).sum(0)
                 rhs = rhs + beyond[:, None] * corners[j]
-        chi = (inverse @ rhs[..., None])[..., 0]
-        past.append(chi)
+        chi = (solution @ rhs[..., None])[..., 0]
+        for (j, _), chis in zip(ends, past, strict=True):
+            chis.append(chi[:, j])
         u = 2.0 * chi - u
         if save_every and (m + 1) % save_every == 0:
             frames.append(u.to(psi.dtype))
