@@ -180,7 +180,7 @@ def _adjoint_cpu(*args: Any) -> Tensors:
 
 def _loop(operator: Any, size: int, in_dims: Any, args: tuple[Any, ...]) -> Any:
     calls = [
-        operator(*(a if d is None else a.select(d, i) for a, d in zip(args, in_dims, strict=True)))
+        operator(*(a.select(d, i) if isinstance(d, int) else a for a, d in zip(args, in_dims, strict=True)))
         for i in range(size)
     ]
     if isinstance(calls[0], Tensor):
@@ -193,7 +193,7 @@ def _fold(operator: Any, info: Any, in_dims: Any, args: tuple[Any, ...], lead: t
     """`lead`: for each output the number of axes before its batch axis."""
     psi, phases, *rest = args
     size, (psi_dim, phases_dim, *rest_dims) = info.batch_size, in_dims
-    if size == 0 or any(d is not None for d in rest_dims):
+    if size == 0 or any(isinstance(d, int) for d in rest_dims):  # those of `program` are a list of None
         return _loop(operator, size, in_dims, args)
     field = psi.unsqueeze(0).expand(size, *psi.shape) if psi_dim is None else psi.movedim(psi_dim, 0)
     batch, *space = field.shape[1:]
