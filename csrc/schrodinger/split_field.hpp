@@ -14,7 +14,7 @@
 
 namespace qcore::schrodinger {
 
-constexpr std::int64_t block_bytes = 512 * 1024;  // of the field, while its other axes are swept
+constexpr std::int64_t block_bytes = 512 * 1024;  // of the field for each thread, while its other axes are swept
 constexpr std::int64_t panel_bytes = 192 * 1024;  // of a strip of columns along an inner axis
 constexpr std::int64_t sum_columns = 256;         // sums are taken over so many columns, on any number of threads
 
@@ -204,9 +204,10 @@ class FieldRun {
         // Rows in blocks of whole tiles of lines, so that tiles are the same on any number of threads.
         std::int64_t block = shape_.rows;
         if (list.size() > 1 || sums_) {
-            block = std::max<std::int64_t>(1, block_bytes / std::max<std::int64_t>(1, shape_.columns * shape_.item));
-            const std::int64_t lines = tile_ * max_threads() / shape_.lines_per_row;
-            block = std::max(block, lines);
+            // Every thread has caches of its own; but where sums are taken, of the rows of a block, blocks may not depend on threads.
+            const std::int64_t threads = sums_ ? 1 : max_threads(), tiles = sums_ ? 4 : threads;
+            block = std::max<std::int64_t>(1, threads * block_bytes / std::max<std::int64_t>(1, shape_.columns * shape_.item));
+            block = std::max(block, tiles * tile_ / shape_.lines_per_row);
             if (shape_.lines_per_row < tile_) block = (block + tile_ - 1) / tile_ * tile_;
         }
         const std::int64_t blocks = shape_.rows ? (shape_.rows + block - 1) / block : 0;

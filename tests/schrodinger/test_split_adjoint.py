@@ -128,7 +128,7 @@ def test_gradients_where_a_factor_is_the_identity(order: int, e: complex) -> Non
 
 
 def test_threads_do_not_change_a_bit() -> None:
-    for sizes, batch, own in (((40,), 20, 1), ((70, 300), 1, 1), ((31, 33), 3, 1), ((8, 20, 33), 2, 2)):
+    for sizes, batch, own in (((40,), 20, 1), ((150, 700), 1, 1), ((31, 33), 3, 1), ((8, 20, 33), 2, 2)):
         p = make_problem(sizes, batch=own, order=4)
         psi, grad = random_state(batch, sizes), random_state(batch, sizes)
         for states in (run(p, psi)[0], before_every_step(p, psi)):
