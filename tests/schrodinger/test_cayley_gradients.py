@@ -1,4 +1,4 @@
-"""Gradients of Cayley steps against autograd through dense solves, and every way torch has of asking for one."""
+"""Gradients of Cayley steps against autograd through dense solves, in every way torch asks for one."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_states_are_traced_back_only_where_that_is_safe(monkeypatch: pytest.Monk
 
 
 def test_tracing_back_over_many_steps_is_exact_enough() -> None:
-    """2000 steps: gradients from traced states and from checkpoints agree to the rounding of as many steps."""
+    """2000 steps: gradients from traced states and from checkpoints agree to the rounding of that many."""
     psi, d = draw(1, 3, 20, dtype=torch.complex128), draw(2, 20)
     lower, upper = torch.full((19,), -1.0), torch.full((19,), -1.0)
     bands = ops_bands(lower, d, upper)
@@ -402,7 +402,7 @@ def test_transform(transform: Callable[[Function3], Any]) -> None:
 
 
 def test_compile_keeps_the_refusal_of_transforms_inside() -> None:
-    with pytest.raises(Exception, match="cannot trace its torch.func transforms"):
+    with pytest.raises(Exception, match=r"cannot trace its torch\.func transforms"):
         torch.compile(torch.func.grad(_total(_ours)), fullgraph=True, backend="aot_eager")(*_three())
 
 
@@ -459,7 +459,7 @@ def test_memory_of_a_backward_does_not_grow_with_the_steps() -> None:
 
 
 def test_a_gradient_finds_a_known_minimum() -> None:
-    """The detuning that makes a two-level pulse a pi pulse is none: d|amplitude|^2 / d(detuning) changes sign there."""
+    """Where the detuning makes a two-level pulse a pi pulse, d|amplitude|^2 / d(detuning) changes sign."""
     psi = torch.tensor([1.0, 0.0], dtype=torch.complex128)
     u = torch.tensor([0.5], dtype=torch.float64)
     slopes = []

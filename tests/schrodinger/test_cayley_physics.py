@@ -1,4 +1,4 @@
-"""What Cayley steps are for: first derivatives, varying mass, diffusion with drift; fixtures with closed forms."""
+"""What Cayley steps are for: first derivatives, varying mass, diffusion with drift; closed forms."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def test_five_points_in_imaginary_time() -> None:
     assert np.abs(cayley(START, LINE, HOPPING, -0.1, 1).numpy() - expected).max() < 1e-8
 
 
-# --- the wave function of a two-neuron network: complex Hermitian, its first derivative in the off-diagonals ---
+# --- the wave function of a two-neuron network: complex Hermitian, its first derivative in the off-diagonals
+# ---
 
 
 def _constants(
@@ -75,7 +76,7 @@ RUNS = {"A": (400, 50), "B": (400, 50), "C": (400, 50)}
 
 
 def _operator(name: str, q: Tensor) -> tuple[Tensor, Tensor]:
-    """Diagonal and A[j, j+1] of C2 d^2/dq^2 + (a p + p a) / 2 + D1 q + D2 q^2 with a = C1 - E2 q (hbar = 1)."""
+    """Diagonal and A[j, j+1] of C2 d^2/dq^2 + (a p + p a) / 2 + D1 q + D2 q^2, a = C1 - E2 q (hbar = 1)."""
     c1, c2, d1, d2, e2 = NETWORKS[name]
     h, a = float(q[1] - q[0]), c1 - e2 * q
     return -2 * c2 / h**2 + d1 * q + d2 * q * q, c2 / h**2 - 1j * (a[:-1] + a[1:]) / (4 * h)
@@ -206,7 +207,7 @@ def test_numerov_mass_matrix_is_of_fourth_order() -> None:
 
 
 def _fokker_planck(n: int, h: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x, lower, diagonal, upper of the generator of dx = -x dt + sqrt(2) dW: fluxes between cells that keep detailed balance."""
+    """x and the generator of dx = -x dt + sqrt(2) dW: fluxes between cells that keep detailed balance."""
     x = h * (torch.arange(n, dtype=torch.float64) - 0.5 * (n - 1))
     right = torch.exp(-0.5 * (x[1:] ** 2 - x[:-1] ** 2) / 2) / h**2  # rate j -> j + 1
     left = torch.exp(0.5 * (x[1:] ** 2 - x[:-1] ** 2) / 2) / h**2
@@ -244,7 +245,7 @@ def test_diffusion_modes_decay_by_the_factor_of_the_scheme() -> None:
 
 
 def test_complex_scaling_finds_a_resonance() -> None:
-    """-d^2/2dx^2 - x^2/2 along x e^{i pi/4} is -i times an oscillator, complex symmetric: decay at rate 1/2."""
+    """-d^2/2dx^2 - x^2/2 along x e^{i pi/4} is -i times an oscillator, complex symmetric: decay rate 1/2."""
     n, dt, steps = 199, 0.01, 100
     errors = []
     for factor in (1, 2):

@@ -1,4 +1,4 @@
-"""Cayley steps against dense linear algebra: dtypes, sizes, batches, broadcasting, mass matrices, backends, threads."""
+"""Cayley steps against dense linear algebra: dtypes, sizes, batches, mass matrices, backends, threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .cayley_oracle import CLOSE, TYPES, dense_cayley, draw, relative, tridiagon
 
 
 def _problem(dtype: torch.dtype, batch: tuple[int, ...], own: tuple[int, ...], n: int) -> tuple[Any, ...]:
-    """psi, (lower, diagonal, upper) with batch axes `own`, z: any numbers, with elimination kept stable by z."""
+    """psi, (lower, diagonal, upper) with batch axes `own`, z: any numbers, kept stable by the size of z."""
     kind = wide(dtype)
     psi = draw(1, *batch, n, dtype=dtype)
     bands = tuple(draw(2 + i, *own, n - (i != 1), dtype=kind) for i in range(3))
@@ -221,7 +221,7 @@ def test_a_singular_matrix_that_rounding_hides_is_an_error() -> None:
 @pytest.mark.parametrize("strength", [1e-2, 1.0, 1e3, 1e5])
 @pytest.mark.parametrize("level", [0.0, -2.0])
 def test_no_step_is_too_large_for_hermitian_operators(strength: float, level: float) -> None:
-    """tau kappa up to 1e5 and wells at the grid scale, V = -2 kappa, where pivots grow most: against eigenvectors."""
+    """tau kappa up to 1e5 and wells at the grid scale, V = -2 kappa, where pivots grow most."""
     n, steps = 60, 50
     d, u = np.full(n, 2.0 + level), np.full(n - 1, -1.0)
     energies, modes = np.linalg.eigh(tridiagonal(u, d, u))

@@ -188,7 +188,7 @@ def _on_a_long_grid(
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_gradients_are_those_of_a_long_grid(own: bool, backend: str) -> None:
-    """To the state, to every potential (its ends stand for all outside), kappa and tau; eleven steps, checkpoints."""
+    """To the state, every potential (its ends stand for all outside), kappa and tau; with checkpoints."""
     given = [t.requires_grad_() for t in _given(own=own)]
 
     def gradients(outputs: Any) -> Any:

@@ -2,8 +2,8 @@
 
 `qcore.schrodinger.cayley` is the public function; it brings its arguments to the form the operators take: psi
 (B, n); bands (3, P, n), the entries A[j, j-1], A[j, j] and A[j, j+1] (the first of the lower and the last
-of the upper are not read); mass (3, Q, n) likewise, or None for M = 1; z (Z,); P, Q and Z are 1 or B. Coefficients
-are complex128 with complex psi, else float64.
+of the upper are not read); mass (3, Q, n) likewise, or None for M = 1; z (Z,); P, Q and Z are 1 or B.
+Coefficients are complex128 with complex psi, else float64.
 """
 
 from __future__ import annotations
@@ -335,8 +335,8 @@ def _call_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]
     return composite.steps_tangent(tensors, tangents, steps, save_every, one_step)
 
 
-# One step inside forward mode. There is nothing to keep between one step and its backward, and torch can't nest
-# vmap and forward mode around a function with outputs that have no tangent.
+# One step inside forward mode. There is nothing to keep between one step and its backward, and torch can't
+# nest vmap and forward mode around a function with outputs that have no tangent.
 
 
 def _step_recorded(*args: Any) -> tuple[Tensors, Tensors]:

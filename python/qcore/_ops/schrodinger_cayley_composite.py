@@ -20,7 +20,7 @@ OneStep = Callable[[Tensor, Tensor, "Tensor | None", Tensor], Tensor]
 def dense_steps(
     psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, count: int, save_every: int
 ) -> tuple[Tensor, Tensor]:
-    """(out, frames) by dense matrices: O(P n^2) memory, O(P n^3) operations, differentiable any number of times."""
+    """(out, frames) by dense matrices: O(P n^2) memory, O(P n^3) operations, differentiable repeatedly."""
     za = z[:, None, None] * dense(bands)
     m = torch.eye(psi.shape[1], dtype=bands.dtype) if mass is None else dense(mass)
     step = inverse(m - za) @ (m + za)
@@ -35,7 +35,7 @@ def dense_steps(
 def function_of(tensors: Any, count: int, save_every: int) -> tuple[Function, Tensors]:
     """`dense_steps` as a function of those tensors that are there, and these."""
     if tensors[2] is not None:
-        return (lambda *p: dense_steps(*p, count, save_every)), tensors
+        return (lambda u, a, m, s: dense_steps(u, a, m, s, count, save_every)), tensors
     psi, bands, _, z = tensors
     return (lambda u, a, s: dense_steps(u, a, None, s, count, save_every)), (psi, bands, z)
 
@@ -91,7 +91,8 @@ def dense(bands: Tensor) -> Tensor:
 def inverse(matrices: Tensor) -> Tensor:
     """Of (P, n, n), by what works in torch 2.13.
 
-    Not `solve`: what its forward mode returns has lost its dependence on the matrix, without a word. And one by
+    Not `solve`: what its forward mode returns has lost its dependence on the matrix, without a word. And one
+    by
     one: on a batch, after torch.set_num_threads, MKL's threads inside torch's may wait for ever.
     """
     return torch.stack([torch.linalg.inv(a) for a in matrices.unbind(0)])

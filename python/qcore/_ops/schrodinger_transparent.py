@@ -181,18 +181,18 @@ def _adjoint_outputs(*args: Any) -> Tensors:
     )
 
 
-def _inputs(
-    psi: Tensor, potential: Tensor, kappa: Tensor, tau: Tensor, steps: int, sides: str
-) -> tuple[Any, ...]:
+def _inputs(steps: int, sides: str, *tensors: Any) -> tuple[Tensor, Tensor, float, float, int, bool, bool]:
+    psi, potential, kappa, tau = tensors
     if kappa.ndim or tau.ndim:
         raise ValueError("kappa, tau: expected 0-dim tensors")
-    return psi.contiguous(), potential.contiguous(), float(kappa), float(tau), steps, *SIDES[sides]
+    left, right = SIDES[sides]
+    return psi.contiguous(), potential.contiguous(), float(kappa), float(tau), steps, left, right
 
 
 def _forward_cpu(*args: Any) -> Tensors:
     *tensors, steps, save_every, sides, backend = args
     out, frames = outputs = _forward_outputs(*args)
-    inputs = _inputs(*tensors, steps, sides)
+    inputs = _inputs(steps, sides, *tensors)
     _core.schrodinger_transparent(*inputs, out, frames, save_every, None, 1, None, BACKENDS[backend])
     return outputs
 
@@ -200,7 +200,7 @@ def _forward_cpu(*args: Any) -> Tensors:
 def _saved_cpu(*args: Any) -> Tensors:
     *tensors, steps, save_every, sides, backend = args
     out, frames, kept, trace = outputs = _saved_outputs(*args)
-    inputs, every = _inputs(*tensors, steps, sides), checkpoint_interval(out.shape[1], steps)
+    inputs, every = _inputs(steps, sides, *tensors), checkpoint_interval(out.shape[1], steps)
     _core.schrodinger_transparent(*inputs, out, frames, save_every, kept, every, trace, BACKENDS[backend])
     return outputs
 
@@ -208,16 +208,18 @@ def _saved_cpu(*args: Any) -> Tensors:
 def _adjoint_cpu(*args: Any) -> Tensors:
     grad_out, grad_frames, psi, kept, trace, *tensors, steps, save_every, sides, backend, wanted = args
     outputs = _adjoint_outputs(*args)
+    grad_psi, grad_potential, grad_constants = outputs
     _core.schrodinger_transparent_adjoint(
-        *_inputs(psi, *tensors, steps, sides),
+        *_inputs(steps, sides, psi, *tensors),
         kept.contiguous(),
         checkpoint_interval(psi.shape[1], steps),
         trace.contiguous(),
         grad_out.contiguous(),
         None if grad_frames is None else grad_frames.contiguous(),
         save_every,
-        outputs[0],
-        *(outputs[1:] if wanted else (None, None)),
+        grad_psi,
+        grad_potential if wanted else None,
+        grad_constants if wanted else None,
         BACKENDS[backend],
     )
     return outputs
@@ -286,7 +288,8 @@ saved = define(
     vmap=_saved_vmap,
 )
 adjoint = define(
-    "schrodinger_transparent_adjoint(Tensor grad_out, Tensor? grad_frames, Tensor psi, Tensor kept, Tensor trace, "
+    "schrodinger_transparent_adjoint(Tensor grad_out, Tensor? grad_frames, Tensor psi, Tensor kept, "
+    "Tensor trace, "
     f"Tensor potential, Tensor kappa, Tensor tau, {_SETTINGS}, bool coefficients) -> "
     "(Tensor grad_psi, Tensor grad_potential, Tensor grad_constants)",
     check=check_adjoint,
@@ -328,7 +331,8 @@ def _jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> 
     return tangent(_dense(settings), tensors, tangents)
 
 
-# Steps of a tangent: without outputs that have none themselves, around which torch can't nest vmap and forward mode.
+# Steps of a tangent: without outputs that have none themselves, around which torch can't nest vmap and
+# forward mode.
 
 
 def _tangent_recorded(*args: Any) -> tuple[Tensors, Tensors]:
@@ -345,7 +349,10 @@ def _tangent_backward(
 
 def _dense(settings: tuple[Any, ...]) -> Any:
     steps, save_every, sides = settings[:3]
-    return lambda *primals: composite.steps(*primals, steps, save_every, *SIDES[sides])
+    left, right = SIDES[sides]
+    return lambda psi, potential, kappa, tau: composite.steps(
+        psi, potential, kappa, tau, steps, save_every, left, right
+    )
 
 
 def _adjoint_recorded(*args: Any) -> tuple[Tensors, Tensors]:
@@ -379,7 +386,7 @@ def _adjoint_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, .
 
 
 def _sets(rest: Any) -> Tensors:
-    """potential, and kappa and tau once for each of its sets: their gradients come apart as the kernel's do."""
+    """potential, and kappa and tau once for each of its sets, whose gradients come apart as the kernel's."""
     potential, kappa, tau = rest
     return potential, kappa.expand(potential.shape[0]), tau.expand(potential.shape[0])
 

@@ -41,9 +41,9 @@ def steps(
     past: list[list[Tensor]] = [[], []]
     for m in range(count):
         rhs = u
-        for (j, _), w, chis in zip(ends, stacks, past, strict=True):
-            if w is not None and m:
-                beyond = (w[1 : m + 1].flip(0) * torch.stack(chis)).sum(0)
+        for (j, _), stacked, chis in zip(ends, stacks, past, strict=True):
+            if stacked is not None and m:
+                beyond = (stacked[1 : m + 1].flip(0) * torch.stack(chis)).sum(0)
                 rhs = rhs + beyond[:, None] * corners[j]
         chi = (solution @ rhs[..., None])[..., 0]
         for (j, _), chis in zip(ends, past, strict=True):
@@ -55,7 +55,7 @@ def steps(
 
 
 def end_weights(s: Tensor, r: Tensor, count: int) -> list[Tensor]:
-    """Coefficients of nu(x) = (b - sqrt(b^2 - 4)) / 2, b = 2 + s - i r (1 - x) / (1 + x): see transparent.hpp."""
+    """Coefficients of nu(x) = (b - sqrt(b^2 - 4)) / 2, b = 2 + s - i r (1 - x) / (1 + x): transparent.hpp."""
     b0, b1 = 2.0 + s - 1j * r, 2.0 + s + 1j * r
     p0, p1, q0, q1 = b0 - 2.0, b1 - 2.0, b0 + 2.0, b1 + 2.0
     a, b, c = p0 * q0, p0 * q1 + p1 * q0, p1 * q1

@@ -14,7 +14,8 @@ from .._ops._check import one_of, require_count, require_tensor, shape, wrong_ty
 __all__ = ["cayley"]
 
 _REAL = (torch.float32, torch.float64)
-# Tracing states back may cost a digit; where it could cost more, the backward recomputes them from checkpoints.
+# Tracing states back may cost a digit; where it could cost more, the backward recomputes them from
+# checkpoints.
 _MOST_AMPLIFICATION = 10.0
 
 OffDiagonal = Tensor | tuple[Tensor, Tensor]
@@ -47,15 +48,15 @@ def cayley(
     where the steps can be taken back without amplifying rounding errors, judged by the bound
     ((1 + w) / (1 - w))^steps < 10 with w >= |Re| of the numerical range of z A: with Hermitian A, imaginary z
     and no mass matrix w = 0. Else states are kept at about sqrt(steps) points and recomputed between them;
-    so they are where numbers can't be looked at (torch.compile, torch.func), unless off_diagonal is one tensor,
-    diagonal real, and z an imaginary number. Second derivatives use dense matrices.
+    so they are where numbers can't be looked at (torch.compile, torch.func), unless off_diagonal is one
+    tensor, diagonal real, and z an imaginary number. Second derivatives use dense matrices.
 
     Args:
         psi: (..., n), float32, float64, complex64 or complex128. Real psi needs everything else to be real.
         diagonal: (n,) or (..., n), A[j, j].
-        off_diagonal: a tensor u of shape (n - 1,) or (..., n - 1) for A[j, j+1] = u[j] and A[j+1, j] = conj(u[j]),
-            which is Hermitian (symmetric if real); or a pair (lower, upper) of such tensors for A[j+1, j] = lower[j]
-            and A[j, j+1] = upper[j], whatever they are: (u, u) is complex symmetric.
+        off_diagonal: a tensor u of shape (n - 1,) or (..., n - 1) for A[j, j+1] = u[j] and A[j+1, j] =
+            conj(u[j]), which is Hermitian (symmetric if real); or a pair (lower, upper) of such tensors for
+            A[j+1, j] = lower[j] and A[j, j+1] = upper[j], whatever they are: (u, u) is complex symmetric.
         z: a number or a 0-dim tensor.
         steps: number of steps, >= 0.
         mass_matrix: None for M = 1, or (diagonal, off_diagonal) or (diagonal, lower, upper), as for A.
@@ -92,9 +93,7 @@ def cayley(
     scale = _scale(z, psi)
 
     every = ops.checkpoint_interval(n, steps)
-    if _hermitian_by_form(diagonal, off_diagonal, z) and mass is None:
-        every = 0
-    elif (
+    if (_hermitian_by_form(diagonal, off_diagonal, z) and mass is None) or (
         mass is None
         and _may_look((psi, bands, scale))
         and _amplification(bands, scale, steps) < _MOST_AMPLIFICATION
@@ -161,7 +160,7 @@ def _batch(psi: Tensor, entries: dict[str, Tensor]) -> tuple[int, ...]:
     batch = psi.shape[:-1]
     for name, tensor in entries.items():
         try:
-            batch = torch.broadcast_shapes(batch, tensor.shape[:-1])
+            batch = torch.broadcast_shapes(batch, tensor.shape[:-1])  # type: ignore[no-untyped-call]
         except RuntimeError:
             raise wrong_value(name, f"batch axes that broadcast with {tuple(batch)}", shape(tensor)) from None
     return tuple(batch)
@@ -170,7 +169,9 @@ def _batch(psi: Tensor, entries: dict[str, Tensor]) -> tuple[int, ...]:
 def _bands(entries: dict[str, Tensor], batch: tuple[int, ...], n: int, kind: torch.dtype) -> Tensor:
     """(3, 1 or B, n): one set where no band has a batch."""
     lower, diagonal, upper = (t.to(kind) for t in entries.values())
-    own = torch.broadcast_shapes(*(t.shape[:-1] for t in (lower, diagonal, upper)))
+    own = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        *(t.shape[:-1] for t in (lower, diagonal, upper))
+    )
     shared = all(size == 1 for size in own)
     full = (1,) if shared else batch
     if shared:
@@ -231,8 +232,8 @@ def _may_look(tensors: tuple[Tensor, ...]) -> bool:
 def _amplification(bands: Tensor, z: Tensor, steps: int) -> float:
     """Bound on how much `steps` steps back amplify: von Neumann's inequality on the numerical range of z A.
 
-    Its real part is at most w by Gershgorin's discs for the Hermitian part, and |1 - x| <= (1 + w) / (1 - w) |1 + x|
-    where Re x >= -w.
+    Its real part is at most w by Gershgorin's discs for the Hermitian part, and |1 - x| <= (1 + w) / (1 - w)
+    |1 + x| where Re x >= -w.
     """
     with torch.no_grad():
         lower, diagonal, upper = (z * bands).unbind(0)
