@@ -66,7 +66,7 @@ def make_case(
     absorbing: bool = False,
     **rest: Any,
 ) -> Case:
-    """Random numbers; `slices` is a potential for every step, `absorbing` one with a negative imaginary part."""
+    """Random numbers; `slices`: a potential for every step; `absorbing`: with a negative imaginary part."""
     rng = np.random.default_rng(seed)
     is_complex = np.issubdtype(dtype, np.complexfloating)
     steps = rest.get("steps", 4)
@@ -125,12 +125,12 @@ def laplacian(n: int, order: int, boundary: int) -> np.ndarray:
     for j in range(n):
         if j + 1 < n or boundary == PERIODIC:
             shift[j, (j + 1) % n] += 1
-    l, one = 2 * np.eye(n) - shift - shift.T, np.eye(n)
+    line, one = 2 * np.eye(n) - shift - shift.T, np.eye(n)
     if order == 2:
-        return l
+        return line
     if order == 4:
-        return np.linalg.solve(one - l / 12, l)
-    return np.linalg.solve(one - 2 / 15 * l, l - l @ l / 20)
+        return np.linalg.solve(one - line / 12, line)
+    return np.linalg.solve(one - 2 / 15 * line, line - line @ line / 20)
 
 
 def dense_trajectory(

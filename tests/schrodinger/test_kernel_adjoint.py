@@ -1,4 +1,4 @@
-"""The fused adjoint against automatic differentiation through dense solves, dot products and the reference kernel."""
+"""The fused adjoint against autograd through dense solves, dot products and the reference kernel."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check(case: Case, tolerance: float = 1e-11) -> None:
             if name == "c" and not np.iscomplexobj(case.psi):
                 e, r, f = e.real, r.real, f.real
             single = case.psi.dtype in (np.complex64, np.float32)
-            # States come rounded to their type, and what is lost grows where they are traced back through an absorber.
+            # States come rounded to their type, and what is lost grows on the way back through an absorber.
             assert distance(f, e) <= (3e-5 if single else tolerance), f"{name}, {states_given.ndim} axes"
             assert distance(f, r) <= (2e-7 if single else tolerance), f"{name} and the reference"
 
@@ -154,7 +154,8 @@ def test_empty_batch_and_no_steps() -> None:
         grad_out, _ = cotangents(case)
         found = pull(case, case.psi, grad_out)
         np.testing.assert_array_equal(found.psi, grad_out)
-        assert not found.potential.any() and not found.c.any()
+        assert not found.potential.any()
+        assert not found.c.any()
 
 
 def test_other_systems_of_a_shared_potential_count_once() -> None:

@@ -24,7 +24,7 @@ from .kernel_cases import (
 
 DTYPES = [np.complex128, np.complex64, np.float64, np.float32]
 ROUNDING = {np.complex128: 1e-12, np.float64: 1e-12, np.complex64: 2e-7, np.float32: 2e-7}
-"""Twelve stages in float64 of matrices with a condition of at most about a hundred, and one rounding to the type."""
+"""Twelve stages in float64 of matrices with a condition below about 100, and one rounding to the type."""
 
 
 def check(case: Case, tolerance: float) -> None:
@@ -89,14 +89,15 @@ def test_empty_batch_and_no_steps() -> None:
     still = make_case(3, 5, steps=0, save_every=1)
     found = run(still)
     np.testing.assert_array_equal(found.out, still.psi)
-    assert found.frames is not None and found.frames.shape == (0, 3, 5)
+    assert found.frames is not None
+    assert found.frames.shape == (0, 3, 5)
 
 
 # --- closed forms ---------------------------------------------------------------------------------
 
 
-def eigenvalue(l: np.ndarray, order: int) -> np.ndarray:
-    return {2: l, 4: l / (1 - l / 12), 6: l * (1 - l / 20) / (1 - 2 * l / 15)}[order]
+def eigenvalue(x: np.ndarray, order: int) -> np.ndarray:
+    return {2: x, 4: x / (1 - x / 12), 6: x * (1 - x / 20) / (1 - 2 * x / 15)}[order]
 
 
 @pytest.mark.parametrize("order", [2, 4, 6])

@@ -1,4 +1,4 @@
-"""The same bits for every number of threads, batch and neighbour; the same numbers from every instruction set."""
+"""The same bits for every number of threads and batch; the same numbers from every instruction set."""
 
 from __future__ import annotations
 
