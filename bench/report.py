@@ -19,6 +19,7 @@ import torch
 
 from . import machine, timing
 from .ceiling import Ceilings
+from .schrodinger import section as schrodinger
 from .stencil import cases, memory, overhead
 from .stencil import measure as measured
 from .stencil.peers import Disagreement
@@ -81,7 +82,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and leave")
     arguments = parser.parse_args(argv)
-    names = [case.name for case in cases.rows()] + ["overhead", "memory"]
+    names = [case.name for case in cases.rows()] + ["overhead", "memory", *schrodinger.names()]
     if arguments.list:
         print("\n".join(names))
         parser.exit()
@@ -113,6 +114,7 @@ class Report:
         self.rows: list[measured.Row] = []
         self.calls: list[overhead.Call] = []
         self.peaks: list[memory.Peak] = []
+        self.schrodinger = schrodinger.Section(threads)
         self.wrong: list[str] = []
         self.seconds = 0.0
 
@@ -132,6 +134,8 @@ class Report:
                     say(f"memory: {shape} T={steps}")
                     who = memory.WHO[:1] if quick else memory.WHO
                     self.peaks.append(memory.measure(shape, steps, threads=self.threads, who=who))
+        self.schrodinger.run(names, quick=quick, say=say)
+        self.wrong += self.schrodinger.wrong
         self.ceilings.measure()
 
     def _case(self, case: cases.Case, quick: bool, compiled: bool) -> None:
@@ -151,6 +155,7 @@ class Report:
             "rows": [row.record(self.ceilings) for row in self.rows],
             "overhead": [call.record() for call in self.calls],
             "memory": [peak.record() for peak in self.peaks],
+            "schrodinger": self.schrodinger.record(self.ceilings),
             "wrong": self.wrong,
         }
 
@@ -163,6 +168,7 @@ class Report:
             measured.table(self.rows, self.ceilings),
             overhead.table(self.calls),
             memory.table(self.peaks),
+            *self.schrodinger.tables(self.ceilings),
         ]
         return [table for table in made if table.rows]
 

@@ -2,8 +2,8 @@
 
 A residual layer is a time step of a PDE, a stack of layers is a sum over paths, and both are Schroedinger
 dynamics in imaginary time. `qcore.stencil` holds fused residual stencil chains, `qcore.nn` the networks built
-on them, `qcore.residual` what a trained chain is: a random walk, a sum over paths. `qcore.schrodinger` moves wave
-functions by fused Crank-Nicolson steps.
+on them, `qcore.residual` what a trained chain is: a random walk, a sum over paths. `qcore.schrodinger` moves
+wave functions by fused Crank-Nicolson steps.
 """
 
 import torch  # first, so that the one OpenMP runtime of the process is torch's
