@@ -1,7 +1,7 @@
 """Second derivatives of a function of tensors from reverse mode alone, which nests in every transform.
 
-`f` is differentiable torch that takes tensors and returns a tuple of them. Linear maps are adjoint to each other
-under the real inner product, torch's convention for complex tensors.
+`f` is differentiable torch that takes tensors and returns a tuple of them. Adjoint is meant under the real inner
+product, torch's convention for complex tensors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def vjp(f: Function, primals: Tensors, grads: OptionalTensors) -> Tensors:
 
 
 def tangent(f: Function, primals: Tensors, tangents: OptionalTensors) -> Tensors:
-    """Tangents of what `f` returns (None: 0): pulling back is linear, and its own pull-back pushes forward."""
+    """Tangents of what `f` returns (None: 0): the pull-back is linear, and its own pull-back pushes forward."""
     outputs, pull = cast("tuple[Tensors, Callable[[Tensors], Tensors]]", torch.func.vjp(f, *primals))
     _, push = cast(
         "tuple[Tensors, Callable[[Tensors], Tensors]]",
