@@ -37,13 +37,15 @@ QC_KERNEL void alternating_sweep(std::int64_t n, const double* coefficients, dou
     }
     for (std::int64_t i = 0; i < n; ++i, p += ahead) {
         const double* const c = coefficients + (down ? n - 1 - i : i) * 5 * X::parts;
+        X k[5];
+        for (int m = 0; m < 5; ++m) k[m] = X::broadcast(c + m * X::parts);
         const bool last = i + 1 == n;
         for (int g = 0; g < G; ++g) {
             const X next = last ? X::zero() : X::load(p + ahead + g * X::size);
-            chi[g] = X::minus_product(here[g], X::broadcast(c), chi[g]);
-            const X psi = X::plus_product(X::broadcast(c + X::parts) * here[g], X::broadcast(c + 2 * X::parts), next);
-            const X stepped = X::broadcast(c + 3 * X::parts) * X::twice_minus(chi[g], psi);
-            w[g] = X::minus_product(stepped, X::broadcast(c + 4 * X::parts), w[g]);
+            chi[g] = X::minus_product(here[g], k[0], chi[g]);
+            const X psi = X::plus_product(k[1] * here[g], k[2], next);
+            const X stepped = k[3] * X::twice_minus(chi[g], psi);
+            w[g] = X::minus_product(stepped, k[4], w[g]);
             w[g].store(p + g * X::size);
             here[g] = next;
         }
@@ -158,29 +160,24 @@ void add_to(double* p, X a, X b) {
 template <class X, bool lanewise, bool with_mass, bool with_ends, States states>
 QC_KERNEL void adjoint_step(std::int64_t n, Factors f, Factors back, const double* mass, const AdjointRows& a) {
     constexpr std::int64_t row = X::size;
-    X before = X::load(a.mu);
-    if constexpr (with_ends) before = before + X::load(a.source);
-    before.store(a.v);
-    for (std::int64_t j = 1; j < n; ++j) {
-        before = X::minus_product(X::load(a.mu + j * row), coefficient<X, lanewise>(f.t, j - 1), before);
-        before.store(a.v + j * row);
-    }
-    if constexpr (with_ends) (before + X::load(a.source + row)).store(a.v + (n - 1) * row);
-    if constexpr (states == States::traced) {
-        before = X::zero();
-        if constexpr (with_mass) {
-            MassRow<X, lanewise> rows(n, mass, a.after);
-            for (std::int64_t j = 0; j < n; ++j) {
-                before = X::minus_product(rows.next(j), coefficient<X, lanewise>(back.k, j), before);
-                before.store(a.u + j * row);
-            }
-        } else {
-            for (std::int64_t j = 0; j < n; ++j) {
-                before = X::minus_product(X::load(a.after + j * row), coefficient<X, lanewise>(back.k, j), before);
-                before.store(a.u + j * row);
-            }
+    // Both eliminations in one loop: while one waits for its last row, the other goes on.
+    MassRow<X, lanewise> rows(n, mass, states == States::traced ? a.after : a.mu);
+    X v = X::zero(), u = X::zero();
+    for (std::int64_t j = 0; j < n; ++j) {
+        X right = X::load(a.mu + j * row);
+        if constexpr (with_ends)
+            if (j == 0) right = right + X::load(a.source);
+        v = j == 0 ? right : X::minus_product(right, coefficient<X, lanewise>(f.t, j - 1), v);
+        v.store(a.v + j * row);
+        if constexpr (states == States::traced) {
+            X state;
+            if constexpr (with_mass) state = rows.next(j);
+            else state = X::load(a.after + j * row);
+            u = X::minus_product(state, coefficient<X, lanewise>(back.k, j), u);
+            u.store(a.u + j * row);
         }
     }
+    if constexpr (with_ends) (v + X::load(a.source + row)).store(a.v + (n - 1) * row);
 
     X nu = X::zero(), chi = X::zero(), change = X::zero();  // those of row j + 1
     for (std::int64_t j = n - 1; j >= 0; --j) {
