@@ -172,7 +172,7 @@ class Coefficients {
                 if (system >= p_.batch) system = p_.batch - 1;
             }
             const std::int64_t slice = p_.slices == 1 ? 0 : stage(k) / p_.poles;
-            rows[lane] = p_.potential + (slice * p_.systems + system) * p_.n * values;
+            rows[lane] = p_.potential + p_.potential_place(slice, system) * values;
             for (int part = 0; part < parts; ++part) w.c[part * D::width + lane] = c(k, part);
         }
         read_lanes<Reading::plain>(rows, p_.n * values, LaneRows<double>{w.potential, values * D::width, values});

@@ -52,6 +52,7 @@ class Batch {
         state_ = memory.take<T>((p.n + 2 * pad) * pitch_);
         numbers_ = reach_of(p) == 2 ? 2 : 1;
         if (p.periodic) corrections_ = memory.take<T>(numbers_ * pitch_);
+        if (p.windows.count) stage_ = memory.take<T>(N::width * columns());
     }
 
     T* row(std::int64_t j) { return state_ + (j + pad) * pitch_; }
@@ -63,7 +64,7 @@ class Batch {
         transfer(tensor, first, [&](auto* base, std::int64_t from, const LaneRows<T>& to) {
             using E = std::remove_pointer_t<decltype(base)>;
             const E* rows[N::width];
-            for (int l = 0; l < N::width; ++l) rows[l] = base + (row_offset + (from + l < p_.batch ? from + l : p_.batch - 1)) * columns();
+            for (int l = 0; l < N::width; ++l) rows[l] = base + row_offset * columns() + p_.place(from + l < p_.batch ? from + l : p_.batch - 1) * N::parts;
             read_lanes<reading>(rows, columns(), to);
         });
     }
@@ -86,6 +87,18 @@ class Batch {
             const std::int64_t left = p_.batch - to;
             if (left > 0) write_lanes<conjugate>(from, columns(), rows, left < N::width ? left : N::width);
         });
+    }
+
+    // The cores of windows, from `first` on; a batch of one vector.
+    void write_cores(void* tensor, std::int64_t first) {
+        T* rows[N::width];
+        for (int l = 0; l < N::width; ++l) rows[l] = stage_ + l * columns();
+        write_lanes<false>(LaneRows<T>{row(0), pitch_, N::parts}, columns(), rows, N::width);
+        for (int l = 0; l < N::width && first + l < p_.batch; ++l) {
+            const std::int64_t w = (first + l) % p_.windows.count, from = p_.windows.core_start(w) - p_.windows.start(w, p_.n);
+            T* const to = static_cast<T*>(tensor) + (p_.place(first + l) + from) * N::parts;
+            for (std::int64_t q = 0; q < p_.windows.core_points(w) * N::parts; ++q) to[q] = rows[l][from * N::parts + q];
+        }
     }
 
     void exchange(Batch& other) {
@@ -179,7 +192,7 @@ class Batch {
     Coefficients<N, per_lane>& coefficients_;
     std::int64_t groups_, pitch_;
     int numbers_;
-    T *state_, *corrections_ = nullptr;
+    T *state_, *corrections_ = nullptr, *stage_ = nullptr;
 };
 
 // Coefficients that were computed once for all chunks, or those of this chunk.
@@ -201,10 +214,11 @@ class Forward {
         for (std::int64_t i = 0; i < p_.stages; ++i) {
             const bool last = i + 1 == p_.stages, save = p_.frames && (i + 1) % p_.save_every == 0;
             batch_.step(i, last || save);
-            if (save) batch_.write(p_.frames, first, ((i + 1) / p_.save_every - 1) * p_.batch);
+            if (save) batch_.write(p_.frames, first, ((i + 1) / p_.save_every - 1) * p_.frame_rows);
             if (save && !last) batch_.begin(i + 1);
         }
-        batch_.write(p_.out, first, 0);
+        if (p_.windows.count) batch_.write_cores(p_.out, first);
+        else batch_.write(p_.out, first, 0);
     }
 
   private:

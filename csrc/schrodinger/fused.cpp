@@ -1,13 +1,10 @@
 #include "schrodinger/fused.hpp"
 
-#include <algorithm>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "core/isa.hpp"
-#include "core/parallel.hpp"
-#include "schrodinger/plan.hpp"
+#include "schrodinger/call.hpp"
 
 namespace qcore {
 
@@ -25,13 +22,6 @@ constexpr std::int64_t cache_bytes = 512 << 10;
 
 // The gradient of a potential that all systems share is summed in up to so many parts, of so many bytes in all.
 constexpr std::int64_t most_tasks = 16, sum_bytes = 64 << 20;
-
-struct Free {
-    void operator()(void* p) const { ::operator delete(p, std::align_val_t{64}); }
-};
-using Buffer = std::unique_ptr<void, Free>;
-
-Buffer allocate(std::size_t bytes) { return Buffer(::operator new(std::max<std::size_t>(bytes, 1), std::align_val_t{64})); }
 
 const Kernels& kernels_for(const Plan& p) {
     if (p.is_complex()) return p.narrow ? selected_schrodinger_kernels_c64() : selected_schrodinger_kernels_c128();
@@ -76,9 +66,15 @@ Buffer prepare(const Plan& p, const Kernels& kernels, Use use) {
     return shared;
 }
 
-template <class F>
-void parallel(std::int64_t n, int threads, F& body) {
-    parallel_for(n, threads, [](void* f, std::int64_t i) { (*static_cast<F*>(f))(i); }, &body);
+void run_forward(Plan& p, const Kernels& kernels) {
+    const int threads = worthwhile_threads(p);
+    const std::int64_t element = (p.narrow ? 4 : 8) * (p.is_complex() ? 2 : 1), group = p.n * element * kernels.lanes;
+    const bool many = p.batch > (kernels.groups - 1) * kernels.lanes * threads;
+    p.groups = !p.per_system() && kernels.groups * group <= cache_bytes && many ? kernels.groups : 1;
+    const Buffer shared = prepare(p, kernels, Use::forward);
+    p.shared = shared.get();
+    const std::int64_t systems = p.groups * kernels.lanes;
+    parallel((p.batch + systems - 1) / systems, threads, [&](std::int64_t i) { kernels.forward(p, i); });
 }
 
 }  // namespace
@@ -94,18 +90,29 @@ void evolve_fused(const Evolution& e, const TensorView& psi, const TensorView& o
     p.out = out.data;
     p.frames = frames && frames->numel() ? frames->data : nullptr;
     p.save_every = save_every;
+    p.frame_rows = p.batch;
     if (!p.batch) return;
     if (!p.stages) return copy(psi, out);
     const Kernels& kernels = kernels_for(p);
-    const int threads = worthwhile_threads(p);
-    const std::int64_t element = (p.narrow ? 4 : 8) * (p.is_complex() ? 2 : 1), group = p.n * element * kernels.lanes;
-    const bool many = p.batch > (kernels.groups - 1) * kernels.lanes * threads;
-    p.groups = !p.per_system() && kernels.groups * group <= cache_bytes && many ? kernels.groups : 1;
-    const Buffer shared = prepare(p, kernels, Use::forward);
-    p.shared = shared.get();
-    const std::int64_t systems = p.groups * kernels.lanes;
-    auto chunk = [&](std::int64_t i) { kernels.forward(p, i); };
-    parallel((p.batch + systems - 1) / systems, threads, chunk);
+    if (p.n < long_system || !p.constant()) return run_forward(p, kernels);
+    if (p.systems == 1) {
+        if (!evolve_in_windows(p, kernels, worthwhile_threads(p))) run_forward(p, kernels);
+        return;
+    }
+    // Windows depend on the potential, and no system on another's.
+    const std::int64_t row_bytes = p.n * dtype_size(p.dtype);
+    std::vector<Plan> rest;
+    for (std::int64_t b = 0; b < p.batch; ++b) {
+        Plan one = p;
+        one.batch = one.systems = 1;
+        one.potential += b * p.n * (p.complex_potential ? 2 : 1);
+        one.psi = static_cast<const char*>(p.psi) + b * row_bytes;
+        one.out = static_cast<char*>(p.out) + b * row_bytes;
+        if (p.frames) one.frames = static_cast<char*>(p.frames) + b * row_bytes;
+        if (!evolve_in_windows(one, kernels, worthwhile_threads(one))) rest.push_back(one);
+    }
+    if (rest.size() == static_cast<std::size_t>(p.batch)) return run_forward(p, kernels);
+    for (Plan& one : rest) run_forward(one, kernels);
 }
 
 void adjoint_fused(const Evolution& e, const TensorView& states, const TensorView& grad_out, const TensorView* grad_frames,
@@ -141,8 +148,7 @@ void adjoint_fused(const Evolution& e, const TensorView& states, const TensorVie
     std::vector<double> sum_c(static_cast<std::size_t>(p.tasks * p.poles * 2));
     p.sum_potential = sum_potential.data();
     p.sum_c = sum_c.data();
-    auto task = [&](std::int64_t i) { kernels.adjoint(p, i); };
-    parallel(p.tasks, worthwhile_threads(p), task);
+    parallel(p.tasks, worthwhile_threads(p), [&](std::int64_t i) { kernels.adjoint(p, i); });
     // Conjugates of the sums over all tasks, in their order.
     auto add_up = [&](const std::vector<double>& parts, std::int64_t count, double* to, bool pairs) {
         std::fill_n(to, count, 0.0);

@@ -24,8 +24,25 @@ struct Memory {
     }
 };
 
+// Long systems are cut into windows of n points that overlap, each of them run like a system of its own; see long.cpp.
+struct Windows {
+    std::int64_t count;   // of a system; 0: systems are not cut
+    std::int64_t length;  // points of a system
+    std::int64_t core;    // points that a window gives to the result
+    std::int64_t halo;    // points before and after them
+
+    std::int64_t core_start(std::int64_t w) const { return w * core; }
+    std::int64_t core_points(std::int64_t w) const { return length - w * core < core ? length - w * core : core; }
+    // The first and the last window end at the walls.
+    std::int64_t start(std::int64_t w, std::int64_t n) const {
+        const std::int64_t first = w * core - halo;
+        return first < 0 ? 0 : first > length - n ? length - n : first;
+    }
+};
+
 struct Plan {
-    std::int64_t n, batch, stages, poles;
+    std::int64_t n, batch, stages, poles;  // windows count as systems
+    Windows windows;
     double kappa;
     const double* c;          // (poles, 2)
     const double* potential;  // (slices, systems, n), complex or not
@@ -44,6 +61,7 @@ struct Plan {
     // Forward.
     const void* psi;
     void *out, *frames;
+    std::int64_t frame_rows;  // of n points, in a frame
 
     // Adjoint. Task t works off the chunks t, t + tasks ...
     const void *states, *grad_out, *grad_frames;
@@ -55,9 +73,19 @@ struct Plan {
     double* sum_potential;            // (tasks, slices, n, 1 or 2), where one potential is shared
     double* sum_c;                    // (tasks, poles, 2)
 
+    // Where a system's points start in a tensor of rows (.., n), and those of its potential.
+    std::int64_t place(std::int64_t system) const {
+        if (!windows.count) return system * n;
+        return system / windows.count * windows.length + windows.start(system % windows.count, n);
+    }
+    std::int64_t potential_place(std::int64_t slice, std::int64_t system) const {
+        if (!windows.count) return (slice * systems + (systems > 1 ? system : 0)) * n;
+        return windows.start(system % windows.count, n);
+    }
+
     bool is_complex() const { return qcore::is_complex(dtype); }
     bool constant() const { return slices == 1 || stages <= poles; }
-    bool per_system() const { return systems > 1; }
+    bool per_system() const { return systems > 1 || windows.count; }
 };
 
 // What coefficients are for: a run forwards; mu on its way back; the state on its way back.
