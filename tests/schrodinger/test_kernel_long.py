@@ -27,7 +27,8 @@ def test_matches_the_reference(order: int, kappa: float) -> None:
         1, kappa**0.5 / 10
     )  # elimination loses some digits where points are coupled strongly
     for expected, found in zip(run(case, REFERENCE), run(case), strict=True):
-        assert expected is not None and found is not None
+        assert expected is not None
+        assert found is not None
         assert distance(found, expected) <= tolerance
 
 
@@ -38,7 +39,9 @@ def test_other_types_and_rules(dtype: type) -> None:
         expected, found = run(case, REFERENCE), run(case)
         tolerance = 1e-13 if dtype is np.float64 else 1.2e-7
         for e, f in zip(expected, found, strict=True):
-            assert e is not None and f is not None and distance(f, e) <= tolerance
+            assert e is not None
+            assert f is not None
+            assert distance(f, e) <= tolerance
         if dtype is not np.float64:
             assert distance(run(case.but(arithmetic=F32)).out, expected.out) <= 1e-5
 
