@@ -48,6 +48,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
 
     qcore::isa_selected();  // a wrong QCORE_ISA fails the import, with its own message
     qcore::bindings::register_paths(m);
+    qcore::bindings::register_paths_action(m);
+    qcore::bindings::register_paths_dynamics(m);
+    qcore::bindings::register_paths_metropolis(m);
+    qcore::bindings::register_paths_transfer(m);
     qcore::bindings::register_schrodinger(m);
     qcore::bindings::register_schrodinger_cayley(m);
     qcore::bindings::register_schrodinger_split(m);

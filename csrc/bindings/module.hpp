@@ -6,6 +6,10 @@
 namespace qcore::bindings {
 
 void register_paths(pybind11::module_& m);
+void register_paths_action(pybind11::module_& m);
+void register_paths_dynamics(pybind11::module_& m);
+void register_paths_metropolis(pybind11::module_& m);
+void register_paths_transfer(pybind11::module_& m);
 void register_schrodinger(pybind11::module_& m);
 void register_schrodinger_cayley(pybind11::module_& m);
 void register_schrodinger_split(pybind11::module_& m);

@@ -1,0 +1,12 @@
+#include <pybind11/pybind11.h>
+
+#include "bindings/array.hpp"
+#include "bindings/module.hpp"
+
+namespace py = pybind11;
+
+namespace qcore::bindings {
+
+void register_paths_dynamics(py::module_&) {}
+
+}  // namespace qcore::bindings
