@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from . import machine, timing
+from . import calls, machine, timing
 from .ceiling import Ceilings
+from .resident import Peak, available
 from .schrodinger import section as schrodinger
 from .stencil import cases, memory, overhead
 from .stencil import measure as measured
@@ -112,8 +113,8 @@ class Report:
         self.facts = facts
         self.ceilings = Ceilings(threads)
         self.rows: list[measured.Row] = []
-        self.calls: list[overhead.Call] = []
-        self.peaks: list[memory.Peak] = []
+        self.calls: list[calls.Call] = []
+        self.peaks: list[Peak] = []
         self.schrodinger = schrodinger.Section(threads)
         self.wrong: list[str] = []
         self.seconds = 0.0
@@ -126,8 +127,8 @@ class Report:
                 self._case(case.shrunk(QUICK_POINTS, QUICK_STEPS) if quick else case, quick, compiled)
         if "overhead" in names:
             say("overhead")
-            self.calls = overhead.measure(rounds=3, sample=1e-4) if quick else overhead.measure()
-        if "memory" in names and memory.available():
+            self.calls = calls.measure(overhead.calls(), **(calls.QUICK if quick else {}))
+        if "memory" in names and available():
             shapes = [(1, 1, 64, 64)] if quick else memory.SHAPES
             for shape in shapes:
                 for steps in [4] if quick else memory.STEPS:
@@ -166,7 +167,7 @@ class Report:
         made = [
             Table("Machine", ["fact", "value"], [*self.facts.items(), *ceilings, length]),
             measured.table(self.rows, self.ceilings),
-            overhead.table(self.calls),
+            calls.table(overhead.TITLE, self.calls),
             memory.table(self.peaks),
             *self.schrodinger.tables(self.ceilings),
         ]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
+from ..resident import available
 from ..table import Table
 from ..timing import Comparison, compare
 from . import memory
@@ -81,7 +82,7 @@ def measure(flow: Flow, way: str, *, seconds: float, threads: int, peaks: bool =
     check(flow, way)
     comparison = compare(mine, theirs, seconds=seconds)
     found = {}
-    if peaks and memory.available():
+    if peaks and available():
         found = {who: memory.measure(flow, way, who, threads=threads) for who in ("qcore", "conv2d")}
     return Row(flow, way, comparison, errors(flow, way), found)
 

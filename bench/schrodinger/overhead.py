@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import torch
@@ -11,14 +10,12 @@ import torch
 from qcore import _core, schrodinger
 from qcore._ops import schrodinger as ops
 
-from ..stencil.overhead import OP_TARGET, Call
-from ..table import Table
-from ..timing import interleave, once
 from .cases import DT, FFT, SPACING, Case, make
 from .peers import PEERS
 from .tridiagonal import coefficients
 
 TINY = Case("overhead", (64,), steps=1)
+TITLE = "A Schroedinger step of 64 points"
 
 
 def calls() -> dict[str, Callable[[], Any]]:
@@ -39,31 +36,3 @@ def calls() -> dict[str, Callable[[], Any]]:
         ),
         "torch: one split step": split.run,
     }
-
-
-def measure(*, rounds: int = 31, sample: float = 0.01) -> list[Call]:
-    """Time them all in turn."""
-    named = calls()
-    for run in named.values():
-        run()
-    repeats = [max(1, int(sample / once(run))) for run in named.values()]
-    samples = interleave(list(named.values()), repeats, rounds)
-    raw = samples[0]
-    return [
-        Call(
-            name,
-            median(times) * 1e6,
-            median(time - base for time, base in zip(times, raw, strict=True)) * 1e6,
-            OP_TARGET if name.startswith("torch.ops") else None,
-        )
-        for name, times in zip(named, samples, strict=True)
-    ]
-
-
-def table(timed: list[Call]) -> Table:
-    """The calls below each other."""
-    made = Table("A Schroedinger step of 64 points", ["call", "us", "us above raw", "asked for"])
-    for call in timed:
-        asked = "" if call.target is None else f"{call.target:g} us {'reached' if call.reached else 'missed'}"
-        made.rows.append([call.name, f"{call.time:.2f}", f"{call.above_raw:.2f}", asked])
-    return made

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .. import calls
 from ..ceiling import Ceilings
-from ..stencil.overhead import Call
+from ..resident import Peak, available
 from ..table import Table
 from . import gradient, measure, memory, overhead
 from .cases import PREFIX, gradients, rows
@@ -29,8 +30,8 @@ class Section:
         self.threads = threads
         self.rows: list[measure.Row] = []
         self.gradients: list[gradient.Row] = []
-        self.calls: list[Call] = []
-        self.peaks: list[memory.Peak] = []
+        self.calls: list[calls.Call] = []
+        self.peaks: list[Peak] = []
         self.wrong: list[str] = []
 
     def run(self, chosen: set[str], *, quick: bool, say: Callable[[str], None]) -> None:
@@ -49,8 +50,8 @@ class Section:
                     self.gradients.append(gradient.measure(small, seconds=seconds))
         if OVERHEAD in chosen:
             say(OVERHEAD)
-            self.calls = overhead.measure(rounds=3, sample=1e-4) if quick else overhead.measure()
-        if PEAKS in chosen and memory.available():
+            self.calls = calls.measure(overhead.calls(), **(calls.QUICK if quick else {}))
+        if PEAKS in chosen and available():
             for steps in memory.STEPS[:1] if quick else memory.STEPS:
                 say(f"{PEAKS}: T={steps}")
                 shape, who = ((16, 1024), memory.WHO[:1]) if quick else (memory.SHAPE, memory.WHO)
@@ -70,7 +71,7 @@ class Section:
         return [
             measure.table(self.rows, ceilings),
             gradient.table(self.gradients),
-            overhead.table(self.calls),
+            calls.table(overhead.TITLE, self.calls),
             memory.table(self.peaks),
         ]
 

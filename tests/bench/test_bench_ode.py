@@ -15,6 +15,7 @@ if str(ROOT) not in sys.path:  # bench/ is no part of the installed package
     sys.path.insert(0, str(ROOT))
 
 from bench.ode import flows, measure, memory, plot, report  # noqa: E402
+from bench.resident import available  # noqa: E402
 
 from bench import timing  # noqa: E402
 
@@ -54,7 +55,7 @@ def test_report_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.skipif(not memory.available(), reason="this system does not tell the peak of a process")
+@pytest.mark.skipif(not available(), reason="this system does not tell the peak of a process")
 def test_memory_of_another_process() -> None:
     flow = flows.FLOWS[0]
     found = memory.measure(flow, "discrete", "qcore", threads=1)

@@ -23,14 +23,13 @@ from bench.schrodinger import (  # noqa: E402
     gradient,
     lapack,
     measure,
-    memory,
     peers,
     problems,
     section,
     tridiagonal,
 )
 
-from bench import report, timing  # noqa: E402
+from bench import report, resident, timing  # noqa: E402
 
 pytest.importorskip("scipy")  # most peers are its LAPACK
 
@@ -223,7 +222,7 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert peer["ratio_quartiles"][0] <= peer["ratio"] <= peer["ratio_quartiles"][1]
     assert all(row["backward_to_forward"] > 0 for row in found["gradients"])
     assert len(found["overhead"]) == 5
-    assert memory.available() == bool(found["memory"])
+    assert resident.available() == bool(found["memory"])
     for text in (capsys.readouterr().out, tables.read_text()):
         assert all(case.name in text for case in [*cases.rows(), *cases.gradients()])
 

@@ -30,8 +30,10 @@ from .schrodinger_check import (
     check_adjoint,
     check_evolve,
     check_frames,
+    check_reversible,
 )
 from .schrodinger_second import double_vjp, tangent, vjp_tangent
+from .schrodinger_vmap import one_by_one, side_by_side
 
 __all__ = ["ARITHMETICS", "BACKENDS", "BOUNDARIES", "ORDERS", "RULES", "adjoint", "evolve", "evolve_frames"]
 
@@ -39,8 +41,8 @@ __all__ = ["ARITHMETICS", "BACKENDS", "BOUNDARIES", "ORDERS", "RULES", "adjoint"
 def _codes(
     rule: str, order: int, boundary: str, arithmetic: str, backend: str, reversible: bool
 ) -> tuple[int, ...]:
-    if reversible and rule != "cayley":
-        raise wrong_value("reversible", f"False for the rule {rule!r}", reversible)
+    if reversible:
+        check_reversible(rule)
     return RULES[rule], order, BOUNDARIES[boundary], ARITHMETICS[arithmetic], BACKENDS[backend]
 
 
@@ -110,53 +112,19 @@ def _adjoint_cpu(*args: Any) -> Tensors:
     return outputs
 
 
-# --- vmap: one call where only psi and the potential are batched, else one after the other ---
-
-
-def _vmap_loop(operator: Any, size: int, in_dims: Any, args: tuple[Any, ...]) -> Any:
-    calls = []
-    for i in range(size):
-        calls.append(
-            operator(*(a if d is None else a.select(d, i) for a, d in zip(args, in_dims, strict=True)))
-        )
-    if isinstance(calls[0], Tensor):
-        return torch.stack(calls), 0
-    outputs = tuple(torch.stack(parts) for parts in zip(*calls, strict=True))
-    return outputs, (0,) * len(outputs)
-
-
-def _vmap_systems(
-    operator: Any, info: Any, in_dims: Any, args: tuple[Any, ...], lead: tuple[int, ...]
-) -> Any:
-    """`lead`: for each output the number of axes before its batch axis."""
-    psi, potential, *rest = args
-    size, (psi_dim, potential_dim, *rest_dims) = info.batch_size, in_dims
-    if size == 0 or any(d is not None for d in rest_dims):
-        return _vmap_loop(operator, size, in_dims, args)
-    field = psi.unsqueeze(0).expand(size, *psi.shape) if psi_dim is None else psi.movedim(psi_dim, 0)
-    batch = field.shape[1]
-    if potential_dim is not None or potential.shape[1] != 1:
-        own = potential.unsqueeze(1) if potential_dim is None else potential.movedim(potential_dim, 1)
-        potential = own.expand(-1, size, batch, -1).flatten(1, 2)
-    outputs = operator(field.flatten(0, 1), potential, *rest)
-    single = isinstance(outputs, Tensor)
-    split = tuple(
-        out.unflatten(axis, (size, batch))
-        for out, axis in zip((outputs,) if single else outputs, lead, strict=True)
-    )
-    return (split[0], 0) if single else (split, lead)
+# --- vmap ---
 
 
 def _evolve_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    return _vmap_systems(_evolve, info, in_dims, args, (0,))
+    return side_by_side(_evolve, info, in_dims, args, (0,))
 
 
 def _frames_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    return _vmap_systems(_frames, info, in_dims, args, (0, 1))
+    return side_by_side(_frames, info, in_dims, args, (0, 1))
 
 
 def _adjoint_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    return _vmap_loop(_adjoint, info.batch_size, in_dims, args)
+    return one_by_one(_adjoint, info.batch_size, in_dims, args)
 
 
 # --- the operators ---

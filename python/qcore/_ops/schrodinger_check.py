@@ -50,23 +50,46 @@ def check_evolve(
         raise wrong_value("kappa", "a 0-dim float64 tensor", f"{kappa.dtype} of {shape(kappa)}")
     if c.dtype != torch.complex128 or c.ndim != 1 or c.shape[0] < 1:
         raise wrong_value("c", "a complex128 tensor of shape (M,), M >= 1", f"{c.dtype} of {shape(c)}")
-    require_choice("rule", rule, RULES)
     require_choice("boundary", boundary, BOUNDARIES)
+    check_settings(psi, rule, order, arithmetic, backend, reversible)
+    check_devices(psi, potential=potential, kappa=kappa, c=c)
+
+
+def check_settings(
+    psi: Tensor, rule: str, order: int, arithmetic: str, backend: str, reversible: bool
+) -> None:
+    """Refuse settings that no kernel of the family has, or not for psi."""
+    require_choice("rule", rule, RULES)
     require_choice("arithmetic", arithmetic, ARITHMETICS)
     require_choice("backend", backend, BACKENDS)
     if order not in ORDERS:
         raise wrong_value("order", one_of(ORDERS), order)
     if arithmetic == "float32" and psi.dtype in (torch.float64, torch.complex128):
         raise wrong_value("arithmetic", f"'float64' for psi of {psi.dtype}", repr(arithmetic))
-    if reversible and rule != "cayley":
-        raise wrong_value(
-            "reversible", f"False for the rule {rule!r}, which cannot be traced back", reversible
-        )
-    for name, tensor in (("potential", potential), ("kappa", kappa), ("c", c)):
+    if reversible:
+        check_reversible(rule)
+
+
+def check_reversible(rule: str) -> None:
+    """Refuse to trace back what has lost its past."""
+    if rule != "cayley":
+        raise wrong_value("reversible", f"False for the rule {rule!r}, which cannot be traced back", True)
+
+
+def check_devices(psi: Tensor, **others: Tensor) -> None:
+    """Refuse tensors that aren't all on the CPU."""
+    for name, tensor in others.items():
         if tensor.device != psi.device:
             raise wrong_value(name, f"the device of psi, {psi.device}", tensor.device)
     if psi.device.type == "cuda":
         raise NotImplementedError("psi: expected a CPU tensor (this qcore has no CUDA), got a CUDA tensor")
+
+
+def check_every(save_every: int) -> None:
+    """Refuse what is not a number of steps between frames."""
+    require_count("save_every", save_every)
+    if save_every < 1:
+        raise wrong_value("save_every", "an int >= 1", save_every)
 
 
 def check_frames(
@@ -74,9 +97,7 @@ def check_frames(
 ) -> None:
     """As `check_evolve`, with save_every, in stages, after steps."""
     check_evolve(psi, potential, kappa, c, steps, *settings)  # type: ignore[arg-type]
-    require_count("save_every", save_every)
-    if save_every < 1:
-        raise wrong_value("save_every", "an int >= 1", save_every)
+    check_every(save_every)
 
 
 def check_adjoint(

@@ -21,8 +21,19 @@ from . import schrodinger_split_composite as composite
 from ._check import one_of, require_choice, require_count, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
 from .schrodinger import checkpoint_steps
-from .schrodinger_check import ARITHMETICS, BACKENDS, BOUNDARIES, DTYPES, ORDERS, RULES
+from .schrodinger_check import (
+    ARITHMETICS,
+    BACKENDS,
+    BOUNDARIES,
+    DTYPES,
+    RULES,
+    check_devices,
+    check_every,
+    check_reversible,
+    check_settings,
+)
 from .schrodinger_second import double_vjp, tangent, vjp_tangent
+from .schrodinger_vmap import one_by_one, side_by_side
 
 __all__ = ["split_evolve", "split_frames"]
 
@@ -64,31 +75,15 @@ def check_evolve(
             expected = f"entries from {-e.shape[0]} to {phases.shape[0] - 1}"
             raise wrong_value("program", expected, entry)
     require_count("steps", steps)
-    require_choice("rule", rule, RULES)
-    require_choice("arithmetic", arithmetic, ARITHMETICS)
-    require_choice("backend", backend, BACKENDS)
-    if order not in ORDERS:
-        raise wrong_value("order", one_of(ORDERS), order)
-    if arithmetic == "float32" and psi.dtype in (torch.float64, torch.complex128):
-        raise wrong_value("arithmetic", f"'float64' for psi of {psi.dtype}", repr(arithmetic))
-    if reversible and rule != "cayley":
-        raise wrong_value(
-            "reversible", f"False for the rule {rule!r}, which cannot be traced back", reversible
-        )
-    for name, tensor in (("phases", phases), ("e", e)):
-        if tensor.device != psi.device:
-            raise wrong_value(name, f"the device of psi, {psi.device}", tensor.device)
-    if psi.device.type == "cuda":
-        raise NotImplementedError("psi: expected a CPU tensor (this qcore has no CUDA), got a CUDA tensor")
+    check_settings(psi, rule, order, arithmetic, backend, reversible)
+    check_devices(psi, phases=phases, e=e)
 
 
 def check_frames(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> None:
     """As `check_evolve`, with save_every after steps."""
     program, boundary, order, rule, steps, save_every, *rest = settings
     check_evolve(psi, phases, e, program, boundary, order, rule, steps, *rest)
-    require_count("save_every", save_every)
-    if save_every < 1:
-        raise wrong_value("save_every", "an int >= 1", save_every)
+    check_every(save_every)
 
 
 def check_adjoint(
@@ -109,8 +104,8 @@ def check_adjoint(
 
 
 def _codes(boundary: str, order: int, rule: str, arithmetic: str, reversible: bool, backend: str) -> Any:
-    if reversible and rule != "cayley":
-        raise wrong_value("reversible", f"False for the rule {rule!r}", reversible)
+    if reversible:
+        check_reversible(rule)
     walls = [BOUNDARIES[name] for name in boundary.split(",")]
     return walls, (RULES[rule], order, ARITHMETICS[arithmetic], BACKENDS[backend])
 
@@ -175,51 +170,19 @@ def _adjoint_cpu(*args: Any) -> Tensors:
     return outputs
 
 
-# --- vmap: one call where only psi and the phases are batched, else one after the other ---
-
-
-def _loop(operator: Any, size: int, in_dims: Any, args: tuple[Any, ...]) -> Any:
-    calls = [
-        operator(*(a.select(d, i) if isinstance(d, int) else a for a, d in zip(args, in_dims, strict=True)))
-        for i in range(size)
-    ]
-    if isinstance(calls[0], Tensor):
-        return torch.stack(calls), 0
-    outputs = tuple(torch.stack(parts) for parts in zip(*calls, strict=True))
-    return outputs, (0,) * len(outputs)
-
-
-def _fold(operator: Any, info: Any, in_dims: Any, args: tuple[Any, ...], lead: tuple[int, ...]) -> Any:
-    """`lead`: for each output the number of axes before its batch axis."""
-    psi, phases, *rest = args
-    size, (psi_dim, phases_dim, *rest_dims) = info.batch_size, in_dims
-    if size == 0 or any(isinstance(d, int) for d in rest_dims):  # those of `program` are a list of None
-        return _loop(operator, size, in_dims, args)
-    field = psi.unsqueeze(0).expand(size, *psi.shape) if psi_dim is None else psi.movedim(psi_dim, 0)
-    batch, *space = field.shape[1:]
-    if phases_dim is not None or phases.shape[1] != 1:
-        own = phases.unsqueeze(1) if phases_dim is None else phases.movedim(phases_dim, 1)
-        phases = own.expand(-1, size, batch, *space).flatten(1, 2)
-    outputs = operator(field.flatten(0, 1), phases, *rest)
-    single = isinstance(outputs, Tensor)
-    listed = (outputs,) if single else outputs
-    split = tuple(
-        out.reshape(*out.shape[:axis], size, batch, *out.shape[axis + 1 :])
-        for out, axis in zip(listed, lead, strict=True)
-    )
-    return (split[0], 0) if single else (split, lead)
+# --- vmap ---
 
 
 def _evolve_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    return _fold(_evolve, info, in_dims, args, (0,))
+    return side_by_side(_evolve, info, in_dims, args, (0,))
 
 
 def _frames_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    return _fold(_frames, info, in_dims, args, (0, 1))
+    return side_by_side(_frames, info, in_dims, args, (0, 1))
 
 
 def _adjoint_vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-    return _loop(_adjoint, info.batch_size, in_dims, args)
+    return one_by_one(_adjoint, info.batch_size, in_dims, args)
 
 
 # --- the operators ---
