@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._ops import schrodinger_split as ops
 from ._grid import number_of, values_known
-from ._line import TOP, energies_of, normalised, steps_between
+from ._line import TOP, as_given, energies_of, normalised, steps_between
 from ._motion import Potential, Run, run_blocks, traces_back
 from .pade import damped_poles, diagonal_poles, suzuki
 
@@ -92,9 +92,7 @@ def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor,
         state, after = _evolve(run, state, half, e, [0, -1, 0], end - step, 1 if due else 0, rule, False)
         frames += [normalised(after[k], run.grid).unsqueeze(0) for k in due]
         state, step = normalised(state, run.grid), end
-    if psi.is_complex() or real:
-        return state, frames
-    return state.real, [frame.real for frame in frames]
+    return as_given(psi, state, frames)
 
 
 def _kinetic(run: Run, poles: Tensor, unit: complex) -> Tensor:

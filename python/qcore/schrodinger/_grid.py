@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._ops._check import require_choice, require_number, require_positive, shape, wrong_type, wrong_value
+from .._ops._check import (
+    require_choice,
+    require_count,
+    require_number,
+    require_positive,
+    shape,
+    wrong_type,
+    wrong_value,
+)
 
 BOUNDARIES = ("dirichlet", "periodic", "transparent")
 SPACE_ORDERS = (2, 4, 6)
@@ -80,14 +88,14 @@ def make_grid(
     if len(masses) != len(steps):
         raise wrong_value("mass", f"a number, or {len(steps)} of them, one per space axis", f"{len(masses)}")
     for value in masses:
-        _require_nonzero("mass", value)
-    _require_nonzero("hbar", hbar)
+        require_nonzero("mass", value)
+    require_nonzero("hbar", hbar)
     if values_known() and not number_of(hbar) > 0.0:
         raise wrong_value("hbar", "a number > 0", number_of(hbar))
     return Grid(tuple(float(h) for h in steps), masses, hbar, tuple(names))
 
 
-def _require_nonzero(name: str, value: Any) -> None:
+def require_nonzero(name: str, value: Any) -> None:
     if isinstance(value, Tensor):
         if value.ndim != 0 or value.is_complex():
             raise wrong_value(
@@ -97,6 +105,17 @@ def _require_nonzero(name: str, value: Any) -> None:
         require_number(name, value)
     if values_known() and not 0.0 < abs(number_of(value)) < float("inf"):
         raise wrong_value(name, "a finite number other than 0", number_of(value))
+
+
+def require_times(dt: Any, steps: Any, imaginary: Any, save_every: Any) -> None:
+    """Refuse a dt that is 0 (in imaginary time < 0), and counts that are none."""
+    if not isinstance(imaginary, bool):
+        raise wrong_type("imaginary", "a bool", type(imaginary).__name__)
+    require_nonzero("dt", dt)
+    if imaginary and values_known() and not number_of(dt) > 0:
+        raise wrong_value("dt", "a number > 0 in imaginary time", number_of(dt))
+    require_count("steps", steps)
+    require_count("save_every", save_every)
 
 
 def number_of(value: Number) -> float:

@@ -102,7 +102,12 @@ def _damp(run: Run, psi: Tensor, energies: Tensor, monotone: bool) -> tuple[Tens
         state, after = _evolve(run, state, shifted, c, end - step, 1 if due else 0, rule, False)
         frames += [normalised(after[k], run.grid).unsqueeze(0) for k in due]
         state, step = normalised(state, run.grid), end
-    if psi.is_complex() or real:
+    return as_given(psi, state, frames)
+
+
+def as_given(psi: Tensor, state: Tensor, frames: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """State and frames as real as psi: all that complex steps give a real start beside it is rounding."""
+    if psi.is_complex() or not state.is_complex():
         return state, frames
     return state.real, [frame.real for frame in frames]
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._ops._check import require_count, shape, wrong_type, wrong_value
+from .._ops._check import shape, wrong_type, wrong_value
 from .._ops._register import transforming
-from ._grid import Grid, Number, _require_nonzero, make_grid, number_of, require_potential, values_known
+from ._grid import Grid, Number, make_grid, number_of, require_potential, require_times, values_known
 from .hamiltonian import require_on_grid, require_psi
 
 Potential = Tensor | Callable[[Any], Tensor]
@@ -226,8 +226,7 @@ def multiplied(fresh: Tensor, factor: Tensor) -> Tensor:
 
 
 def _check_settings(psi: Any, dt: Any, steps: Any, imaginary: Any, order: Any, save_every: Any) -> None:
-    if not isinstance(imaginary, bool):
-        raise wrong_type("imaginary", "a bool", type(imaginary).__name__)
+    require_times(dt, steps, imaginary, save_every)
     if isinstance(order, bool) or order not in SCHEMES:
         raise wrong_value("order", "2 or 4", repr(order))
     if imaginary and order == 4:
@@ -236,8 +235,3 @@ def _check_settings(psi: Any, dt: Any, steps: Any, imaginary: Any, order: Any, s
         )
     if not imaginary and not psi.is_complex():
         raise wrong_type("psi", "torch.complex64 or torch.complex128 in real time", psi.dtype)
-    _require_nonzero("dt", dt)
-    if imaginary and values_known() and not number_of(dt) > 0:
-        raise wrong_value("dt", "a number > 0 in imaginary time", number_of(dt))
-    require_count("steps", steps)
-    require_count("save_every", save_every)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._ops._check import require_count, require_number, shape, wrong_type, wrong_value
-from ._grid import Grid, Number, _require_nonzero, number_of, values_known
+from .._ops._check import require_number, shape, wrong_type, wrong_value
+from ._grid import Grid, Number, number_of, require_times, values_known
 from .hamiltonian import closed_grid, kinetic, require_fields, require_on_grid, require_order
 from .propagate import propagate
 
@@ -228,12 +228,6 @@ def require_condensate(
 
 
 def _check_settings(psi: Tensor, dt: Any, steps: Any, imaginary: Any, save_every: Any) -> None:
-    if not isinstance(imaginary, bool):
-        raise wrong_type("imaginary", "a bool", type(imaginary).__name__)
+    require_times(dt, steps, imaginary, save_every)
     if not imaginary and not psi.is_complex():
         raise wrong_type("psi", "torch.complex64 or torch.complex128 in real time", psi.dtype)
-    _require_nonzero("dt", dt)
-    if imaginary and values_known() and not number_of(dt) > 0:
-        raise wrong_value("dt", "a number > 0 in imaginary time", number_of(dt))
-    require_count("steps", steps)
-    require_count("save_every", save_every)

@@ -12,15 +12,13 @@ from torch import Tensor
 from .._ops._check import (
     one_of,
     require_choice,
-    require_count,
-    require_number,
     require_tensor,
     shape,
     wrong_type,
     wrong_value,
 )
 from . import _line
-from ._grid import SPACE_ORDERS, Grid, Number, make_grid, number_of, values_known
+from ._grid import SPACE_ORDERS, Grid, Number, make_grid, number_of, require_times, values_known
 from ._motion import Potential, PotentialLike, Run, make_potential
 from .pade import TIME_ORDERS
 
@@ -175,26 +173,12 @@ def _check_settings(
     arithmetic: Any,
 ) -> None:
     require_tensor("psi", psi)
-    if not isinstance(imaginary, bool):
-        raise wrong_type("imaginary", "a bool", type(imaginary).__name__)
+    require_times(dt, steps, imaginary, save_every)
     dtypes = (torch.complex128, torch.complex64) + ((torch.float64, torch.float32) if imaginary else ())
     if psi.dtype not in dtypes:
         raise wrong_type("psi", f"{one_of(dtypes)} in {'imaginary' if imaginary else 'real'} time", psi.dtype)
     if psi.device.type == "cuda":
         raise NotImplementedError("psi: expected a CPU tensor (this qcore has no CUDA), got a CUDA tensor")
-    if isinstance(dt, Tensor):
-        if dt.ndim != 0 or dt.is_complex():
-            raise wrong_value("dt", "a real number or a real 0-dim tensor", f"{dt.dtype} of {shape(dt)}")
-    else:
-        require_number("dt", dt)
-    if values_known():
-        low = 0.0 if imaginary else -float("inf")
-        if number_of(dt) == 0.0 or not low < number_of(dt) < float("inf"):
-            raise wrong_value(
-                "dt", "a finite number " + ("> 0" if imaginary else "other than 0"), number_of(dt)
-            )
-    require_count("steps", steps)
-    require_count("save_every", save_every)
     require_choice("arithmetic", arithmetic, ARITHMETICS)
     if not isinstance(space_order, int) or space_order not in SPACE_ORDERS:
         raise wrong_value("space_order", one_of(SPACE_ORDERS), space_order)
