@@ -22,8 +22,8 @@ class SampleResult:
 
     Attributes:
         name: of the sampler.
-        estimates: by observable; each with mean, error, tau_int = 1/2 + sum rho in units of measurements, ESS,
-            and `unreliable`.
+        estimates: by observable; each with mean, error, ESS, `unreliable` and tau_int = 1/2 + sum rho
+            in units of measurements.
         acceptance: (chains,) fraction of proposals accepted in the measured sweeps (rounded to 2^-30).
         state: tensors of the last sweep, to look at; to go on pass the result to `run` as `previous`.
         config: what was run, of JSON's types.
@@ -69,10 +69,7 @@ class SampleResult:
         """
         if self._tally.binning is not None:
             return None
-        shape = (0, len(self.estimates), self.chains)
-        return (
-            torch.cat(self._tally.series) if self._tally.series else torch.zeros(shape, dtype=torch.float64)
-        )
+        return self._tally.whole_series()
 
     def __getitem__(self, observable: str) -> Estimate:
         """The estimate of one observable."""
@@ -124,8 +121,7 @@ def summarise(tally: Tally, stopped: str, dt_order: int | None) -> SampleResult:
     if tally.binning is not None:
         estimates, measurements = tally.binning.estimates(), tally.binning.measurements
     else:
-        empty = torch.zeros(0, len(tally.observables), chains, dtype=torch.float64)
-        series = torch.cat(tally.series) if tally.series else empty
+        series = tally.whole_series()
         estimates = [estimate(series[:, k]) for k in range(series.shape[1])]
         measurements = series.shape[0]
     # Sums of fractions round differently when a run is cut differently: the last bits are left out.

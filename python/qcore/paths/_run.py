@@ -78,8 +78,8 @@ def run(
 ) -> SampleResult:
     """Run a sampler.
 
-    Between two blocks the run ends early after Ctrl-C or at the time limit, with a result of what is there,
-    whose `stopped` says so; a second Ctrl-C interrupts at once. A KeyboardInterrupt raised by `progress` counts as
+    After Ctrl-C or at the time limit the run ends between two blocks, with a result of what is there, whose
+    `stopped` says so; a second Ctrl-C interrupts at once. A KeyboardInterrupt raised by `progress` counts as
     the first. Block size, interruptions and resuming never change a result, only how often one can look.
 
     Args:
@@ -89,9 +89,9 @@ def run(
         block: sweeps between two looks at the clock and the keyboard; None makes blocks of a quarter second.
         progress: called after every block with the number of sweeps done so far, warm-up and those of
             `previous` and of the checkpoint included.
-        checkpoint: a file that keeps the run, written at most every `checkpoint_seconds` between blocks and at
-            the end, whole or not at all. If it exists the run goes on from it, to the same `sweeps`; or is
-            overwritten if not `resume`.
+        checkpoint: a file that keeps the run, written between blocks every `checkpoint_seconds` and at the
+            end, whole or not at all. If it exists the run goes on from it, to the same `sweeps`; without
+            `resume` it is overwritten.
         keep_chains: keep every measurement of every chain however many there are. Otherwise they are kept up
             to 64 MiB; beyond, only averages over bins are, and errors come from these.
         time_limit: seconds after which no further block is begun; one is always made.
@@ -193,7 +193,7 @@ def _most(tally: Tally) -> int:
 
 
 def _block(engine: Engine, tally: Tally, size: int, target: int) -> int:
-    """Make a block of at most `size` sweeps (in the warm-up of whole pieces, at least one); how many it was."""
+    """Make a block of at most `size` sweeps, in the warm-up of whole pieces; how many they were."""
     if tally.warmed < tally.warmup:
         first = tally.warmed
         for _ in range(max(1, size // PIECE)):

@@ -84,6 +84,11 @@ class Tally:
         twin.binning = None if self.binning is None else self.binning.copy()
         return twin
 
+    def whole_series(self) -> Tensor:
+        """(measurements, observables, chains): all that were kept one by one."""
+        empty = torch.zeros(0, len(self.observables), self.accepted.shape[0], dtype=torch.float64)
+        return torch.cat(self.series) if self.series else empty
+
     def warm(self, state: dict[str, Tensor], accepted: Tensor, sweeps: int) -> None:
         """Take in a piece of warm-up."""
         self.state = state
