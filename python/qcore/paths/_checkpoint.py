@@ -82,6 +82,7 @@ def load_tally(path: Path) -> Tally:
             parts["accepted"],
             [] if parts["series"] is None else [parts["series"]],
             None if parts["binning"] is None else Binning.from_state_dict(parts["binning"]),
+            0 if parts["series"] is None else 8 * parts["series"].numel(),
             parts["version"],
         )
     except Exception as error:  # torch.load raises whatever its unpickler and zip reader run into

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qcore._ops._check import wrong_value
-from qcore.stats import Estimate, estimate
-from qcore.stats._estimate import with_error
+from qcore._ops._check import wrong_type, wrong_value
+from qcore.stats import Estimate, Jackknife, block_means, estimate, jackknife, to_arviz
+from qcore.stats._estimate import ENOUGH_BLOCKS, ENOUGH_LENGTH, with_error
 
 from ._tally import TUNED, Tally
 
@@ -87,6 +89,56 @@ class SampleResult:
             torch.tensor([entry.mean for entry in found], dtype=torch.float64),
             torch.tensor([entry.error for entry in found], dtype=torch.float64),
         )
+
+    def derived(self, function: Callable[[dict[str, Tensor]], Tensor], *, blocks: int = 100) -> Jackknife:
+        """A function of averages, such as a ratio of correlators, with its error by the jackknife.
+
+        Args:
+            function: of a dictionary with the average of each observable (0-dimensional float64 tensors);
+                gives a tensor of any shape.
+            blocks: about how many blocks the run is cut into; each has to be long compared with tau_int.
+
+        Returns:
+            Jackknife; its `unreliable` says so where blocks are shorter than 10 tau_int or fewer than 30.
+
+        Raises:
+            ValueError: there are no measurements, or only bins of fewer chains than 30 (see keep_chains).
+        """
+        if not callable(function):
+            raise wrong_type("function", "a function of a dictionary of averages", type(function).__name__)
+        binning = self._tally.binning
+        if binning is None:
+            means, counts = block_means(self._tally.whole_series(), blocks)
+        elif self.chains >= ENOUGH_BLOCKS:
+            means = binning.means().T
+            counts = torch.full((self.chains,), float(self.measurements), dtype=torch.float64)
+        else:
+            raise wrong_value(
+                "keep_chains",
+                f"True for errors of functions of a run this long with fewer than {ENOUGH_BLOCKS} chains",
+                False,
+            )
+        names = self.observables
+        result = jackknife(means, lambda m: function(dict(zip(names, m, strict=True))), weights=counts)
+        slowest = max(entry.tau_int for entry in self.estimates.values())
+        length = float(counts.min()) / max(1, self.chains // len(counts))
+        if not result.unreliable and not length >= ENOUGH_LENGTH * slowest:
+            why = f"blocks of {length:.0f} measurements are shorter than {ENOUGH_LENGTH:g} tau"
+            result = replace(result, unreliable=why)
+        return result
+
+    def to_arviz(self) -> Any:
+        """Every measurement as ArviZ keeps them: an xarray.DataTree, its "posterior" of (chain, draw) arrays.
+
+        Raises:
+            ValueError: only bins were kept (see keep_chains).
+            MissingPackage: ArviZ is not installed (pip install "qcore-kernels[arviz]").
+        """
+        if self.series is None:
+            raise wrong_value("keep_chains", "True for an export of a run this long", False)
+        attributes = {"sampler": self.name, "sweeps": self.sweeps, "warmup": self.warmup}
+        attributes["config"] = json.dumps(self.config)
+        return to_arviz(self.series, self.observables, attributes)
 
     def __str__(self) -> str:
         """A table of the estimates, with acceptance, times, sample sizes and the order of the dt error."""

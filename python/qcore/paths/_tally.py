@@ -38,6 +38,7 @@ class Tally:
     accepted: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     series: list[Tensor] = field(default_factory=list)
     binning: Binning | None = None
+    kept: int = 0  # bytes of the series
     version: str = field(default_factory=lambda: str(_core.build_info()["version"]))
 
     @classmethod
@@ -107,10 +108,11 @@ class Tally:
         self.accepted = weighted if self.accepted.shape != weighted.shape else self.accepted + weighted
         if self.binning is None:
             self.series.append(measured.contiguous())
-            if not self.keep and sum(8 * part.numel() for part in self.series) > SERIES_BYTES:
+            self.kept += 8 * measured.numel()
+            if not self.keep and self.kept > SERIES_BYTES:
                 self.binning = Binning(tuple(measured.shape[1:]))
                 for part in self.series:
                     self.binning.add(part)
-                self.series = []
+                self.series, self.kept = [], 0
         else:
             self.binning.add(measured)

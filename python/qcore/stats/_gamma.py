@@ -52,23 +52,19 @@ def estimate(series: Tensor, *, S: float = 2.0) -> Estimate:
     if not math.isfinite(mean) or total == 1:
         why = "one measurement" if math.isfinite(mean) else "not finite"
         return Estimate(mean, math.nan, math.nan, math.nan, math.nan, total, chains, "gamma", 0, why)
-    covariance = _autocovariance(x, mean, max(n // 2, 1))
-    if not covariance[0] > 0.0:
-        why = "" if covariance[0] == 0.0 else "not finite"
-        error = 0.0 if covariance[0] == 0.0 else math.nan
-        return Estimate(mean, error, 0.5, 0.0, float(total), total, chains, "gamma", 0, why)
+    covariance, unit = _autocovariance(x, mean, max(n // 2, 1))
+    if unit == 0.0:
+        return Estimate(mean, 0.0, 0.5, 0.0, float(total), total, chains, "gamma", 0)
     window, closed = _window(covariance / covariance[0], total, S)
-    sums = covariance[0] + 2.0 * float(covariance[1 : window + 1].sum())
-    bias = sums / total
-    variance = float(covariance[0]) + bias
+    sums = float(covariance[0] + 2.0 * covariance[1 : window + 1].sum())
+    variance = float(covariance[0]) + sums / total
     sums *= 1.0 + (2 * window + 1) / total
-    if not sums > 0.0:  # so anticorrelated, or so few, that nothing is left to sum
-        return Estimate(
-            mean, math.nan, math.nan, math.nan, math.nan, total, chains, "gamma", window, "no variance left"
-        )
+    if not sums > 0.0:  # so anticorrelated, or so few, that the noise outweighs what is left
+        nan, why = math.nan, "anticorrelated beyond what can be resolved"
+        return Estimate(mean, nan, nan, nan, nan, total, chains, "gamma", window, why)
     tau = 0.5 * sums / variance
     tau_error = 2.0 * tau * math.sqrt(max(window + 0.5 - tau, 0.0) / total)  # eq. 42
-    error = math.sqrt(sums / total)
+    error = unit * math.sqrt(sums / total)
     why = doubts(total, chains, tau, error)
     if not closed and not why:
         why = f"correlated over the whole window of {window}"
@@ -96,8 +92,8 @@ def autocorrelation(series: Tensor, lags: int | None = None) -> Tensor:
     last = x.shape[0] - 1 if lags is None else lags
     if isinstance(last, bool) or not isinstance(last, int) or not 0 <= last < x.shape[0]:
         raise wrong_value("lags", f"an int in 0 ... {x.shape[0] - 1}", lags)
-    covariance = _autocovariance(x, float(x.mean()), last)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    covariance, _ = _autocovariance(x, float(x.mean()), last)
+    with np.errstate(invalid="ignore"):
         return torch.from_numpy(covariance / covariance[0])
 
 
@@ -112,29 +108,38 @@ def as_chains(name: str, series: Any) -> Array:
     return x.reshape(x.shape[0], -1) if x.size else x.reshape(x.shape[0], x.shape[1] if x.ndim == 2 else 1)
 
 
-def _autocovariance(x: Array, mean: float, lags: int) -> Array:
-    """Gamma(t), t = 0 ... lags (eq. 31): products summed over all chains, by the number of pairs."""
+def _autocovariance(x: Array, mean: float, lags: int) -> tuple[Array, float]:
+    """Gamma(t), t = 0 ... lags (eq. 31): products summed over all chains, by the number of pairs.
+
+    In squares of the unit that comes with it, which keeps them from overflow; 0 for a series without variance.
+    """
     n, chains = x.shape
     lags = min(lags, n - 1)
-    size = 1 << (n + lags).bit_length()  # zeros behind the end, so that it does not meet the beginning
     sums = np.zeros(lags + 1)
-    step = max(1, _AT_ONCE // size)
     with np.errstate(invalid="ignore", over="ignore"):
-        for first in range(0, chains, step):
-            waves = np.fft.rfft(x[:, first : first + step].T - mean, size, axis=1)
-            power = (waves.real**2 + waves.imag**2).sum(axis=0)
-            sums += np.fft.irfft(power, size)[: lags + 1]
-        # The transform rounds relative to the largest sum; what is below that is a series that does not vary.
-        scale = max(abs(mean), float(np.abs(x).max()))
-    if sums[0] <= n * chains * (4.0 * np.finfo(np.float64).eps * scale) ** 2:
-        sums[:] = 0.0
-    gamma: Array = sums / (chains * (n - np.arange(lags + 1)))
-    return gamma
+        deviation = (x - mean).T
+        unit = float(np.abs(deviation).max())
+    if not unit > 8.0 * np.finfo(np.float64).eps * abs(mean):  # the rounding of the mean
+        return sums, 0.0
+    unit = 2.0 ** math.frexp(unit)[1] if math.isfinite(unit) else unit
+    size = 1 << (n + lags).bit_length()  # zeros behind the end, so that it does not meet the beginning
+    step = max(1, _AT_ONCE // size)
+    for first in range(0, chains, step):
+        waves = np.fft.rfft(deviation[first : first + step] / unit, size, axis=1)
+        sums += np.fft.irfft((waves.real**2 + waves.imag**2).sum(axis=0), size)[: lags + 1]
+    return sums / (chains * (n - np.arange(lags + 1))), unit
 
 
 def _window(rho: Array, total: int, s: float) -> tuple[int, bool]:
-    """The window of eq. 50-52, and whether the criterion was met before the data ended."""
+    """The window of eq. 50-52, and whether the criterion was met before the data ended.
+
+    Where negative correlations bring tau_int below 1/2 the paper takes the exponential time to be tiny; here
+    significant correlations count by their size, or the window would end before they do.
+    """
     tau = 0.5 + np.cumsum(rho[1:])
+    size = np.abs(rho[1:])
+    either = 0.5 + np.cumsum(np.where(size > 2.0 / math.sqrt(total), size, 0.0))
+    tau = np.where(tau > 0.5, tau, either)
     w = np.arange(1, rho.size)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         slow = np.where(tau > 0.5, s / np.log((2.0 * tau + 1.0) / (2.0 * tau - 1.0)), 1e-300)
