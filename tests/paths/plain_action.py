@@ -18,7 +18,7 @@ def slope(v: Potential, order: int = 1) -> Potential:
 
 
 def action(path: Tensor, v: Potential, *, dt: float, mass: float, scheme: str, signature: str) -> Tensor:
-    """S_E or S of paths (..., N + 1) as the schemes are defined; "chin4" has V/3 at even and 4V/3 at odd points."""
+    """S_E or S of paths (..., N + 1) as the schemes are defined; "chin4": V/3 at even, 4V/3 at odd points."""
     sign = 1.0 if signature == "euclid" else -1.0
     kinetic = mass / (2 * dt) * path.diff().square().sum(-1)
     before, after = path[..., :-1], path[..., 1:]

@@ -96,8 +96,15 @@ def test_batches_types_and_gradients() -> None:
     one = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
     assert mehler(x, y, t, omega=one).shape == (2, 3, 4)
     for signature in ("euclid", "lorentz"):
-        assert gradcheck(lambda *v: free_kernel(v[0], v[1], v[2], mass=v[3], signature=signature), (x, y, t, one))
-        assert gradcheck(lambda *v: mehler(v[0], v[1], v[2], hbar=v[3], signature=signature), (x, y, t, one))
+
+        def free(*v: Tensor, signature: str = signature) -> Tensor:
+            return free_kernel(v[0], v[1], v[2], mass=v[3], signature=signature)
+
+        def bound(*v: Tensor, signature: str = signature) -> Tensor:
+            return mehler(v[0], v[1], v[2], hbar=v[3], signature=signature)
+
+        assert gradcheck(free, (x, y, t, one))
+        assert gradcheck(bound, (x, y, t, one))
     assert mehler(x.float(), 0.5, 1.0).dtype == torch.float32
     assert mehler(x.float(), 0.5, 1.0, signature="lorentz").dtype == torch.complex64
     assert mehler(x.float(), y, 1.0).dtype == torch.float64
@@ -193,12 +200,17 @@ def test_propagators_are_gaussian_sums_over_paths(scheme: str, signature: str, d
     close(lattice.propagator(x, y, steps), expected, 1e-11)
 
 
-@pytest.mark.parametrize("boundary", ["periodic", "pinned", "open"])
-@pytest.mark.parametrize(("scheme", "signature"), BOTH)
+@pytest.mark.parametrize(
+    ("scheme", "signature", "boundary"),
+    [
+        (*both, boundary)
+        for both in BOTH
+        for boundary in ("periodic", "pinned", "open")
+        if (both[0], boundary) != ("endpoint", "open")  # refused
+    ],
+)
 def test_correlators_invert_the_action(scheme: str, signature: str, boundary: str) -> None:
     steps, dt, (omega, mass, hbar) = 9, 0.31, OTHER_UNITS.values()
-    if (scheme, boundary) == ("endpoint", "open"):
-        pytest.skip("refused")
     whole = oscillator_action(scheme, signature, dt, omega, mass)
     variables = {"periodic": steps, "pinned": steps - 1, "open": steps + 1}[boundary]
 
@@ -296,7 +308,9 @@ def test_levels_are_those_of_a_step(scheme: str, signature: str) -> None:
     lattice = lattice_oscillator(dt=0.4, **OTHER_UNITS, scheme=scheme, signature=signature)
     x = torch.linspace(-9, 9, 3001, dtype=torch.float64)
     state = torch.exp(-lattice.strength * x**2 / (2 * 0.7))
-    after = (lattice.propagator(torch.tensor([[0.0], [0.6]], dtype=torch.float64), x, 1) * state).sum(-1) * 0.006
+    after = (lattice.propagator(torch.tensor([[0.0], [0.6]], dtype=torch.float64), x, 1) * state).sum(
+        -1
+    ) * 0.006
     level = complex(lattice.levels(0).item())
     expected = cmath.exp((-1 if signature == "euclid" else -1j) * level * 0.4 / 0.7)
     close(after[0], expected, 1e-10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -147,9 +146,7 @@ class LatticeOscillator:
         """
         self._require_euclid("log_partition_function")
         n = _require_steps("slices", slices)
-        return (
-            n * self.step_factor.log() - n / 2 * self.angle - torch.log(-torch.expm1(-n * self.angle))
-        )
+        return n * self.step_factor.log() - n / 2 * self.angle - torch.log(-torch.expm1(-n * self.angle))
 
     def partition_function(self, slices: int) -> Tensor:
         """The trace of `slices` steps: Z in "euclid"; in "lorentz" nu^N / (2 i sin(N phi / 2)).
@@ -183,7 +180,7 @@ class LatticeOscillator:
         energy, loss = rate * (number + 0.5) * self.angle, rate * self.step_factor.log()
         if self.signature == "euclid":
             return energy - loss
-        return torch.complex(*torch.broadcast_tensors(energy, loss))
+        return torch.complex(energy, loss.expand(energy.shape))
 
     def half_line(self, steps: int) -> HalfLine:
         """The sum over paths from y whose far end, `steps` steps away, is free: a Gaussian in y.
@@ -248,11 +245,14 @@ def lattice_oscillator(
     require_choice("signature", signature, SIGNATURES)
     step, frequency, m = positive("dt", dt), positive("omega", omega), positive("mass", mass)
     unit = positive("hbar", hbar)
-    step, frequency, m, unit = torch.broadcast_tensors(step, frequency, m, unit)
+    like = torch.zeros_like(step * frequency * m * unit)
+    step, frequency, m, unit = step + like, frequency + like, m + like, unit + like
     middle, euclid = scheme.startswith("midpoint"), signature == "euclid"
     if scheme == "takahashi-imada":
         if not euclid:
-            raise wrong_value("scheme", 'not "takahashi-imada" with "lorentz": it serves traces', repr(scheme))
+            raise wrong_value(
+                "scheme", 'not "takahashi-imada" with "lorentz": it serves traces', repr(scheme)
+            )
         frequency = frequency * (1 + (frequency * step) ** 2 / 12).sqrt()
     half = frequency * step / 2
     if middle == euclid and values_known() and not bool((half < 1).all()):

@@ -136,5 +136,3 @@ def lattice_states(
     energies = -values[..., :kept].log() * (step.hbar / duration)
     states = vectors[..., :kept].mT / points.spacing**0.5
     return LatticeStates(energies, states, points.x, step.dt, step.hbar)
-
-

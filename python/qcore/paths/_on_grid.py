@@ -1,8 +1,7 @@
-"""A uniform grid of positions, and potentials with their derivatives on it and half-way between its points."""
+"""A uniform grid of positions, and potentials with their derivatives on it and half-way between points."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from qcore._ops._check import require_tensor, shape, wrong_type, wrong_value
 from qcore.paths._numbers import values_known
-from qcore.paths._potential import Polynomial, Potential, Table, as_potential
+from qcore.paths._potential import Function, Polynomial, Potential, Table, as_potential
 
 
 class Points(NamedTuple):
@@ -28,7 +27,7 @@ class Points(NamedTuple):
         return self.spacing * (self.x.shape[0] - 1)
 
     def halves(self) -> Tensor:
-        """(2n - 1,): the points and the middles between them; x_i and x_j have their middle at entry i + j."""
+        """(2n - 1,): the points and the middles between them; the middle of x_i and x_j is entry i + j."""
         return self.x[0] + self.spacing / 2 * torch.arange(
             2 * self.x.shape[0] - 1, dtype=torch.float64, device=self.x.device
         )
@@ -63,7 +62,7 @@ class Field:
         """Reads and checks the potential.
 
         Raises:
-            TypeError, ValueError: it is no potential, or its values are not one for each point, or not finite.
+            TypeError, ValueError: it is no potential, or not a finite value for each point.
         """
         self._points, self._name = points, name
         self._rows: Tensor | None = None
@@ -121,12 +120,13 @@ class Field:
             raise wrong_value(self._name, "finite numbers on the grid", "some that aren't")
 
 
-def derivative(function: Callable[[Tensor], Tensor], x: Tensor, order: int) -> Tensor:
+def derivative(function: Potential, x: Tensor, order: int) -> Tensor:
     """The derivative of some order of an elementwise function, itself differentiable."""
     for _ in range(order):
         function = _slope(function)
     return function(x)
 
 
-def _slope(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return torch.func.grad(lambda x: function(x).sum())
+def _slope(function: Potential) -> Function:
+    slope: Function = torch.func.grad(lambda x: function(x).sum())
+    return slope

@@ -94,15 +94,14 @@ def propagator(
     count = steps // 2 if scheme == "chin4" else steps
     if count == 1:
         return kernel
-    return torch.linalg.matrix_power(kernel * points.spacing, count) / points.spacing
+    whole: Tensor = torch.linalg.matrix_power(kernel * points.spacing, count)
+    return whole / points.spacing
 
 
 class Step:
     """A time step on a grid: its constants and, for a potential, its kernel; "chin4" takes two at once."""
 
-    def __init__(
-        self, points: Points, dt: Any, mass: Any, hbar: Any, signature: str, scheme: str
-    ) -> None:
+    def __init__(self, points: Points, dt: Any, mass: Any, hbar: Any, signature: str, scheme: str) -> None:
         """Reads and checks the constants.
 
         Raises:
@@ -111,15 +110,15 @@ class Step:
         require_choice("signature", signature, SIGNATURES)
         require_choice("scheme", scheme, SCHEMES)
         if scheme == "takahashi-imada" and signature == "lorentz":
-            raise wrong_value("scheme", 'not "takahashi-imada" with "lorentz": it serves traces', repr(scheme))
+            raise wrong_value(
+                "scheme", 'not "takahashi-imada" with "lorentz": it serves traces', repr(scheme)
+            )
         self.points, self.signature, self.scheme = points, signature, scheme
         self.dt, self.mass, self.hbar = (
             _number(name, value) for name, value in (("dt", dt), ("mass", mass), ("hbar", hbar))
         )
         x = points.x
-        self._free = free_kernel(
-            x[:, None], x, self.dt, mass=self.mass, hbar=self.hbar, signature=signature
-        )
+        self._free = free_kernel(x[:, None], x, self.dt, mass=self.mass, hbar=self.hbar, signature=signature)
 
     def require_resolution(self, steps: int) -> None:
         """See that the points are near enough for a sum over them to be the integral.
@@ -135,8 +134,8 @@ class Step:
             least = inertia * self.points.length * dx / math.pi
             if not dt > least:
                 reason = (
-                    f"more than mass L dx / (pi hbar) = {least:.6g}, or the phase of the real-time kernel turns "
-                    "by more than pi between points (below Nyquist); for short steps take "
+                    f"more than mass L dx / (pi hbar) = {least:.6g}, or the phase of the kernel turns by "
+                    "more than pi between points (below Nyquist); for short steps take "
                     "schrodinger.propagate or schrodinger.split_step"
                 )
                 raise wrong_value("dt", reason, dt)
