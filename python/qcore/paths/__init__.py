@@ -17,4 +17,19 @@ __all__ = [
     "lattice_states",
     "mehler",
     "propagator",
+from qcore.paths._run import CheckpointError, Engine, SampleResult, run
+from qcore.paths._weights import Expectation, SignProblemError, Weights, expectation, weights
+
+__all__ = [
+    "CheckpointError",
+    "Engine",
+    "Expectation",
+    "Polynomial",
+    "SampleResult",
+    "SignProblemError",
+    "Table",
+    "Weights",
+    "expectation",
+    "run",
+    "weights",
 ]
