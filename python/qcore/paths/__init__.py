@@ -5,18 +5,6 @@ from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice
 from qcore.paths._lattice_states import LatticeStates, lattice_states
 from qcore.paths._potential import Polynomial, Table
 from qcore.paths._propagator import propagator
-
-__all__ = [
-    "HalfLine",
-    "LatticeOscillator",
-    "LatticeStates",
-    "Polynomial",
-    "Table",
-    "free_kernel",
-    "lattice_oscillator",
-    "lattice_states",
-    "mehler",
-    "propagator",
 from qcore.paths._run import CheckpointError, Engine, SampleResult, run
 from qcore.paths._weights import Expectation, SignProblemError, Weights, expectation, weights
 
@@ -24,12 +12,20 @@ __all__ = [
     "CheckpointError",
     "Engine",
     "Expectation",
+    "HalfLine",
+    "LatticeOscillator",
+    "LatticeStates",
     "Polynomial",
     "SampleResult",
     "SignProblemError",
     "Table",
     "Weights",
     "expectation",
+    "free_kernel",
+    "lattice_oscillator",
+    "lattice_states",
+    "mehler",
+    "propagator",
     "run",
     "weights",
 ]
