@@ -1,0 +1,59 @@
+"""Real numbers or tensors as arguments of closed forms: checked, in float64, with the type to give back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qcore._ops._check import require_number, wrong_type, wrong_value
+
+Real = float | Tensor
+
+SIGNATURES = ("euclid", "lorentz")
+
+
+def real(name: str, value: Any) -> Tensor:
+    """A real number or tensor as a tensor of float64, on its own device and with its gradient.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, Tensor):
+        require_number(name, value)
+        return torch.tensor(float(value), dtype=torch.float64)
+    if not value.is_floating_point():
+        raise wrong_type(name, "a real number or a real floating-point tensor", value.dtype)
+    return value.double()
+
+
+def positive(name: str, value: Any) -> Tensor:
+    """As `real`, of finite numbers above 0 only.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    number = real(name, value)
+    if values_known():
+        good = (number > 0) & number.isfinite()
+        if not bool(good.all()):
+            bad = number[~good].detach().flatten()
+            raise wrong_value(name, "finite numbers > 0", float(bad[0]))
+    return number
+
+
+def type_of(*values: Any) -> torch.dtype:
+    """The type of results: float32 where the tensors among the coordinates are, else float64."""
+    types = {value.dtype for value in values if isinstance(value, Tensor)}
+    return torch.float32 if types and torch.float64 not in types else torch.float64
+
+
+def values_known() -> bool:
+    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
+    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+
+
+def from_polar(size: Tensor, phase: Tensor) -> Tensor:
+    """size exp(i phase), shapes broadcast."""
+    return torch.complex(size * phase.cos(), size * phase.sin())
