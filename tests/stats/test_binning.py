@@ -31,7 +31,9 @@ def test_errors_by_bin_size_are_those_of_bins(n: int) -> None:
         means = x[: bins << levels].reshape(bins, -1, 3).mean(1)
         expected = means.flatten().var(correction=1).div(bins * 3).sqrt()
         torch.testing.assert_close(error[levels], expected, rtol=1e-11, atol=0)
-        torch.testing.assert_close(of_error[levels], expected / math.sqrt(2 * (bins * 3 - 1)), rtol=1e-11, atol=0)
+        torch.testing.assert_close(
+            of_error[levels], expected / math.sqrt(2 * (bins * 3 - 1)), rtol=1e-11, atol=0
+        )
         levels += 1
         if n >> levels == 0:
             break
@@ -71,9 +73,7 @@ def test_neighbours_in_the_tensor_do_not_show() -> None:
     x = ar1(3001, 7, 0.8)
     for c in (0, 6):
         alone, among = binned(x[:, [c]]).state_dict(), binned(x).state_dict()
-        assert all(
-            torch.equal(a[0], b[c]) for a, b in zip(alone["squares"], among["squares"], strict=True)
-        )
+        assert all(torch.equal(a[0], b[c]) for a, b in zip(alone["squares"], among["squares"], strict=True))
 
 
 def test_merging_chains_is_the_whole() -> None:
@@ -135,7 +135,7 @@ def test_refusals() -> None:
         Binning((2, 3)).add(torch.zeros(4, 2))
     with pytest.raises(TypeError, match="values: expected real numbers"):
         Binning((2,)).add(torch.zeros(4, 2, dtype=torch.complex128))
-    with pytest.raises(TypeError, match="values: expected a torch.Tensor"):
+    with pytest.raises(TypeError, match=r"values: expected a torch\.Tensor"):
         Binning((2,)).add([1.0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="other: expected measurements of shape"):
         Binning((2,)).merge(Binning((3,)))

@@ -203,7 +203,8 @@ class Weights:
     @property
     def average_phase(self) -> tuple[float, float]:
         """\\|sum w\\| / sum \\|w\\| and its standard error."""
-        phase = self._leave_out(lambda sums: sums.w.abs() / sums.modulus)
+        # Rounding may bring the sum of the moduli below the modulus of the sum.
+        phase = self._leave_out(lambda sums: (sums.w.abs() / sums.modulus).clamp(max=1.0))
         return float(phase.value), float(phase.error)
 
     @property
