@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from qcore.paths import SignProblemError, Weights, expectation, weights
+from qcore.paths._weights import _Sums
 
 
 def bridges(count: int, steps: int, duration: float) -> Tensor:
@@ -103,6 +104,27 @@ def test_too_few_effective_samples_are_refused_with_the_number_needed() -> None:
     assert info.value.samples_needed == pytest.approx(3000, rel=1e-6)
     more = expectation(log_w.repeat(4), torch.ones(4000))
     assert complex(more.mean) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("complex_weights", [False, True])
+def test_covariances(complex_weights: bool) -> None:
+    """Of averages of x and of (x + y) / 2: the diagonal is the error, and off it stands their common part."""
+    x, y = torch.randn(2, 20000, dtype=torch.float64)
+    log_w = torch.zeros(20000, dtype=torch.complex128) if complex_weights else torch.zeros(20000)
+    found = expectation(log_w, torch.stack([x, (x + y) / 2], 1))
+    size = 4 if complex_weights else 2
+    assert found.covariance.shape == (size, size)
+    assert float(found.covariance[0, 0].sqrt()) == pytest.approx(float(found.error.real[0]), rel=1e-12)
+    assert float(found.covariance[0, 1] * 20000) == pytest.approx(0.5, rel=0.4)
+
+
+def test_threads_do_not_show() -> None:
+    log_w, o = torch.randn(2, 1, 200000, dtype=torch.float64)
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(_Sums.of(log_w.to(torch.complex128), o[:, :, None].to(torch.complex128)))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_positive_weights_are_never_refused() -> None:

@@ -76,6 +76,14 @@ def test_neighbours_in_the_tensor_do_not_show() -> None:
         assert all(torch.equal(a[0], b[c]) for a, b in zip(alone["squares"], among["squares"], strict=True))
 
 
+def test_threads_do_not_show() -> None:
+    x = torch.randn(4, 1, 70000, dtype=torch.float64)
+    torch.set_num_threads(1)
+    one = binned(x).estimates()
+    torch.set_num_threads(2)
+    assert binned(x).estimates() == one
+
+
 def test_merging_chains_is_the_whole() -> None:
     x = ar1(5000, 6, 0.8)
     merged = binned(x[:, :1])

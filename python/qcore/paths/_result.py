@@ -18,7 +18,7 @@ from qcore.stats._estimate import ENOUGH_BLOCKS, ENOUGH_LENGTH, with_error
 from ._tally import TUNED, Tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SampleResult:
     """Averages with errors, and what they rest on; print it for a table.
 
@@ -165,6 +165,8 @@ class SampleResult:
         reasons = {entry.unreliable for entry in self.estimates.values() if entry.unreliable}
         lines += [f"unreliable: {reason}" for reason in sorted(reasons)]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def summarise(tally: Tally, stopped: str, dt_order: int | None) -> SampleResult:

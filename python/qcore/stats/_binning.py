@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -201,11 +202,13 @@ def _tree_sum(x: Tensor) -> Tensor:
 
 
 def _pool(level: _Level) -> _Level:
-    """The chains of a level as one."""
+    """The chains of a level as one; sums by NumPy, since torch shares long ones among threads."""
     chains = level.mean.shape[-1]
-    mean = level.mean.sum(-1) / max(chains, 1)
-    between = ((level.mean - mean.unsqueeze(-1)) ** 2).sum(-1)
-    return _Level(level.bins * chains, mean, level.squares.sum(-1) + level.bins * between)
+    means, squares = level.mean.numpy(), level.squares.numpy()
+    mean = np.asarray(means.sum(-1) / max(chains, 1))
+    between = ((means - mean[..., None]) ** 2).sum(-1)
+    total = np.asarray(squares.sum(-1) + level.bins * between)
+    return _Level(level.bins * chains, torch.from_numpy(mean), torch.from_numpy(total))
 
 
 def _choose(mean: float, errors: list[float], counts: list[int], total: int, chains: int) -> Estimate:
