@@ -29,7 +29,7 @@ def test_errors_by_bin_size_are_those_of_bins(n: int) -> None:
     while (n >> levels) * 3 > 1:
         bins = n >> levels
         means = x[: bins << levels].reshape(bins, -1, 3).mean(1)
-        expected = means.flatten().var(correction=1).div(bins * 3).sqrt()
+        expected = (means.flatten().var(correction=1) * 2**levels / (n * 3)).sqrt()
         torch.testing.assert_close(error[levels], expected, rtol=1e-11, atol=0)
         torch.testing.assert_close(
             of_error[levels], expected / math.sqrt(2 * (bins * 3 - 1)), rtol=1e-11, atol=0
@@ -69,11 +69,20 @@ def test_cuts_do_not_show() -> None:
         assert torch.equal(a, b)
 
 
-def test_neighbours_in_the_tensor_do_not_show() -> None:
-    x = ar1(3001, 7, 0.8)
-    for c in (0, 6):
-        alone, among = binned(x[:, [c]]).state_dict(), binned(x).state_dict()
-        assert all(torch.equal(a[0], b[c]) for a, b in zip(alone["squares"], among["squares"], strict=True))
+@pytest.mark.parametrize(
+    ("chains", "groups"), [(64, 64), (1000, 50), (128, 64), (67, 67), (2 * 67, 134), (96, 48)]
+)
+def test_many_chains_are_averaged_in_groups(chains: int, groups: int) -> None:
+    x = ar1(700, chains, 0.6)
+    binning = binned(x.unsqueeze(1))
+    assert binning.groups == groups
+    (found,) = binning.estimates()
+    assert found.mean == pytest.approx(float(x.mean()), abs=1e-13)
+    exact = math.sqrt(2 * tau_of_ar1(0.6) / (700 * chains))
+    assert found.error == pytest.approx(exact, rel=0.15)
+    assert found.ess == pytest.approx(700 * chains / (2 * found.tau_int), rel=1e-12)
+    assert (found.measurements, found.chains) == (700 * chains, chains)
+    torch.testing.assert_close(binning.means()[0], x.mean(0).reshape(groups, -1).mean(1), rtol=0, atol=1e-13)
 
 
 def test_threads_do_not_show() -> None:

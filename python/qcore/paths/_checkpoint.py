@@ -27,7 +27,6 @@ def save_tally(path: Path, tally: Tally) -> None:
     Raises:
         OSError: the file cannot be written; what was there stays.
     """
-    series = torch.cat(tally.series) if tally.series else None
     content = {
         "hash": tally.hash,
         "version": tally.version,
@@ -41,7 +40,7 @@ def save_tally(path: Path, tally: Tally) -> None:
         "seconds": tally.seconds,
         "state": {name: value.contiguous() for name, value in tally.state.items()},
         "accepted": tally.accepted,
-        "series": series,
+        "series": tally.whole_series() if tally.series else None,
         "binning": None if tally.binning is None else tally.binning.state_dict(),
     }
     buffer = io.BytesIO()

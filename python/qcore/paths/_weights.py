@@ -163,6 +163,8 @@ class Weights:
         """
         log_w, o = self._checked(log_weights, observable)
         n = log_w.shape[0]
+        while (self.samples + n) // self._size >= 2 * BLOCKS:
+            self._coarsen()
         at = min(n, self._size - int(self._rest.number.sum())) if self._rest.number.numel() else 0
         if at:
             self._extend_rest(_Sums.of(log_w[None, :at], o[None, :at]))
@@ -174,7 +176,6 @@ class Weights:
             self._blocks = self._blocks.then(blocks)
         if end < n:
             self._extend_rest(_Sums.of(log_w[None, end:], o[None, end:]))
-        self._fold()
 
     def merge(self, other: Weights) -> Weights:
         """Both sets of samples together; neither of them is changed.
@@ -198,7 +199,8 @@ class Weights:
             a._extend_rest(b._rest)
         a._complex_weights |= b._complex_weights
         a._complex_observable |= b._complex_observable
-        a._fold()
+        while a._blocks.number.numel() >= 2 * BLOCKS:
+            a._coarsen()
         return a
 
     @property
@@ -210,6 +212,9 @@ class Weights:
     @property
     def average_phase(self) -> tuple[float, float]:
         """\\|sum w\\| / sum \\|w\\| and its standard error."""
+        if not self._complex_weights:
+            total = float(self._on_one_scale().modulus.sum())
+            return (1.0, 0.0) if total > 0.0 else (math.nan, math.nan)
         # Rounding may bring the sum of the moduli below the modulus of the sum.
         phase = self._leave_out(lambda sums: (sums.w.abs() / sums.modulus).clamp(max=1.0))
         return float(phase.value), float(phase.error)
@@ -284,10 +289,6 @@ class Weights:
         self._rest = self._rest.joined(sums) if self._rest.number.numel() else sums
         if int(self._rest.number) >= self._size:
             self._blocks, self._rest = self._blocks.then(self._rest), self._none()
-
-    def _fold(self) -> None:
-        while self._blocks.number.numel() >= 2 * BLOCKS:
-            self._coarsen()
 
     def _coarsen(self) -> None:
         """Blocks of twice the size; one without a neighbour goes to the rest."""
