@@ -27,7 +27,7 @@ def test_the_time_of_an_ar1_series(rho: float, chains: int) -> None:
 
 
 def test_error_bars_cover() -> None:
-    """Of 1000 intervals of one standard error 68.3 % should cover the truth; 65 to 71 % is 2 sigma of that."""
+    """Of 1000 intervals of one standard error 68.3 % should cover the truth; 65 to 71 % is 2 sigma."""
     x = ar1(4000, 1000, 0.6, seed=3)
     found = [stats.estimate(x[:, k]) for k in range(1000)]
     covered = sum(abs(entry.mean) < entry.error for entry in found)
@@ -68,7 +68,9 @@ def test_against_sums_written_out() -> None:
         found.tau_int * math.sqrt(4 / total * (window + 0.5 - found.tau_int)), rel=1e-10
     )
     rho = stats.autocorrelation(x, 20)
-    torch.testing.assert_close(rho, torch.tensor(gamma[:21], dtype=torch.float64) / gamma[0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        rho, torch.tensor(gamma[:21], dtype=torch.float64) / gamma[0], rtol=1e-10, atol=1e-12
+    )
 
 
 def test_autocovariances_are_averaged_before_the_window_is_chosen() -> None:

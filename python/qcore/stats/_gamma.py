@@ -111,7 +111,7 @@ def as_chains(name: str, series: Any) -> Array:
 def _autocovariance(x: Array, mean: float, lags: int) -> tuple[Array, float]:
     """Gamma(t), t = 0 ... lags (eq. 31): products summed over all chains, by the number of pairs.
 
-    In squares of the unit that comes with it, which keeps them from overflow; 0 for a series without variance.
+    In squares of the unit that comes with it, to keep them from overflow; 0 for a series without variance.
     """
     n, chains = x.shape
     lags = min(lags, n - 1)
