@@ -1,5 +1,33 @@
 """Path weights: exact sums over lattice paths, actions, networks that are paths, samplers."""
 
+from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
+from qcore.paths._networks import (
+    from_acceleration,
+    from_cosine,
+    from_velocity,
+    log_jacobian,
+    to_acceleration,
+    to_cosine,
+    to_velocity,
+)
+from qcore.paths._phi4 import lattice_laplacian, phi4_action, phi4_gradient
 from qcore.paths._potential import Polynomial, Table
 
-__all__ = ["Polynomial", "Table"]
+__all__ = [
+    "ActionParts",
+    "Polynomial",
+    "Table",
+    "action",
+    "action_from_acceleration",
+    "action_from_velocity",
+    "from_acceleration",
+    "from_cosine",
+    "from_velocity",
+    "lattice_laplacian",
+    "log_jacobian",
+    "phi4_action",
+    "phi4_gradient",
+    "to_acceleration",
+    "to_cosine",
+    "to_velocity",
+]
