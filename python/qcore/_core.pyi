@@ -9,6 +9,51 @@ def isa_available() -> list[str]: ...
 def num_threads() -> int: ...
 def measure_fma_rate(dtype: str, seconds: float, threads: int) -> float: ...
 def measure_triad(megabytes: float, seconds: float, threads: int) -> float: ...
+def transfer_forward(
+    psi: Any,
+    taps: Any,
+    factor: Any | None,
+    psi_sign: Any | None,
+    taps_sign: Any | None,
+    factor_sign: Any | None,
+    out: Any,
+    second: Any | None,
+    kept: Any | None,
+    steps: int,
+    boundary: int,
+    semiring: int,
+    scaled: bool,
+    keep_every: int,
+    backend: int,
+) -> None: ...
+def transfer_adjoint(
+    grad: Any,
+    kept: Any | None,
+    psi: Any,
+    taps: Any,
+    factor: Any | None,
+    psi_sign: Any | None,
+    taps_sign: Any | None,
+    factor_sign: Any | None,
+    grad_psi: Any,
+    grad_taps: Any | None,
+    grad_factor: Any | None,
+    steps: int,
+    boundary: int,
+    semiring: int,
+    scaled: bool,
+    keep_every: int,
+    backend: int,
+) -> None: ...
+def transfer_best_path(
+    psi: Any,
+    taps: Any,
+    factor: Any | None,
+    ends: Any,
+    sites: Any,
+    steps: int,
+    boundary: int,
+) -> None: ...
 def stencil_residual_chain(
     x: Any,
     taps: Any,
@@ -77,50 +122,6 @@ def paths_sample(
     mean: Any,
     variance: Any,
 ) -> None: ...
-def transfer_forward(
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    psi_sign: Any | None,
-    taps_sign: Any | None,
-    factor_sign: Any | None,
-    out: Any,
-    second: Any | None,
-    kept: Any | None,
-    steps: int,
-    boundary: int,
-    semiring: int,
-    scaled: bool,
-    keep_every: int,
-    backend: int,
-) -> None: ...
-def transfer_adjoint(
-    grad: Any,
-    kept: Any | None,
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    psi_sign: Any | None,
-    taps_sign: Any | None,
-    factor_sign: Any | None,
-    grad_psi: Any,
-    grad_taps: Any | None,
-    grad_factor: Any | None,
-    steps: int,
-    boundary: int,
-    semiring: int,
-    scaled: bool,
-    keep_every: int,
-    backend: int,
-) -> None: ...
-def transfer_best_path(
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    ends: Any,
-    sites: Any,
-    steps: int,
-    boundary: int,
 def paths_action(
     x: Any,
     x_ini: Any | None,
@@ -161,9 +162,7 @@ def paths_action_gradient(
     hold_ends: bool,
     backend: int,
 ) -> None: ...
-def paths_integrate(
-    w: Any, x_ini: Any, x_fin: Any | None, x: Any, parameters: int, dt: float
-) -> None: ...
+def paths_integrate(w: Any, x_ini: Any, x_fin: Any | None, x: Any, parameters: int, dt: float) -> None: ...
 def paths_integrate_adjoint(
     grad_x: Any, grad_w: Any, grad_ini: Any, grad_fin: Any | None, parameters: int, dt: float
 ) -> None: ...
