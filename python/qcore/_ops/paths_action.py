@@ -61,12 +61,12 @@ def _action_outputs(
 
 def _action_cpu(*args: Any) -> Tensor:
     out = _action_outputs(*args)
-    tensors: Any = map(_contiguous, args[:5])
-    _core.paths_action(*tensors, out, *_codes(args[5:]))
+    arguments: Any = (*map(_contiguous, args[:5]), out, *_codes(args[5:]))
+    _core.paths_action(*arguments)
     return out
 
 
-# --- its derivatives by what is given for the path, its ends and the potential; empty where that is absent ---
+# --- its derivatives by the path, its ends and the potential; empty where there is nothing ---
 
 
 def _gradient_outputs(

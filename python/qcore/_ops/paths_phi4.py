@@ -15,7 +15,7 @@ from .. import _core
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
 from .paths_action import fold, loop
-from .paths_action_check import check_field, check_field_gradient
+from .paths_action_check import BACKENDS, check_field, check_field_gradient
 from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["phi4", "phi4_gradient"]
@@ -27,7 +27,7 @@ def _phi4_outputs(phi: Tensor, factors: Tensor, *_: Any) -> Tensor:
 
 def _phi4_cpu(phi: Tensor, factors: Tensor, midpoint: bool, periodic: bool, backend: str) -> Tensor:
     out = _phi4_outputs(phi, factors)
-    reference = backend == "reference"
+    reference = BACKENDS[backend] == 1
     _core.paths_phi4_action(phi.contiguous(), factors.contiguous(), out, midpoint, periodic, reference)
     return out
 
@@ -41,7 +41,7 @@ def _gradient_cpu(
 ) -> Tensor:
     out = _gradient_outputs(grad, phi)
     arrays = phi.contiguous(), factors.contiguous(), grad.contiguous(), out
-    _core.paths_phi4_gradient(*arrays, midpoint, periodic, backend == "reference")
+    _core.paths_phi4_gradient(*arrays, midpoint, periodic, BACKENDS[backend] == 1)
     return out
 
 

@@ -98,8 +98,8 @@ def action(
             ``components=True`` (..., N+1, D) of D coordinates. Periodic paths are given by N beads, whose
             last step leads back to the first. For lattice fields see :func:`qcore.paths.phi4_action`.
         potential: V: coefficients c_0 ... c_K of a polynomial, (K+1,), or (B, K+1) one for each path of a
-            batch of B; a :class:`Table`; or a function of torch that acts point by point. With components, numbers
-            and tables are taken for each coordinate and summed, V(x) = sum_d V(x_d); a function gets
+            batch of B; a :class:`Table`; or a function of torch that acts point by point. With components,
+            coefficients and tables count for each coordinate, V(x) = sum_d V(x_d); a function gets
             (..., D) and returns (...).
         dt: the step of time, above 0; or (N,) steps of their own ("trapezoid", "endpoint", "startpoint" and
             "midpoint").
@@ -123,8 +123,8 @@ def action(
         TypeError: x is not float32 or float64, or an argument has the wrong type.
 
     Sources: arXiv:2403.11420 (schemes of source 3.3, 5); Takahashi and Imada, J. Phys. Soc. Jpn. 53, 3765
-    (1984); Chin, Phys. Lett. A 226, 344 (1997); Bogojevic, Balaz and Belic, Phys. Rev. Lett. 94, 180403 (2005)
-    for the order of the midpoint rule.
+    (1984); Chin, Phys. Lett. A 226, 344 (1997); Bogojevic, Balaz and Belic, Phys. Rev. Lett. 94, 180403
+    (2005) for the order of the midpoint rule.
     """
     _require_paths(x, components, boundary)
     kind = _Kind(scheme, signature, boundary == "periodic", dt, mass, hbar, backend)
