@@ -15,7 +15,7 @@ if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) <
         f"that the kernels read tensors by), found torch {torch.__version__}"
     )
 
-from . import _core, nn, paths, residual, schrodinger, stencil  # noqa: E402
+from . import _core, nn, paths, residual, schrodinger, stats, stencil  # noqa: E402
 
 __version__: str = _core.build_info()["version"]
-__all__ = ["__version__", "nn", "paths", "residual", "schrodinger", "stencil"]
+__all__ = ["__version__", "nn", "paths", "residual", "schrodinger", "stats", "stencil"]
