@@ -88,7 +88,7 @@ struct Random {
     static U64 product(U64 a, std::uint64_t m) {
         const U64 b = U64{} + m;
 #if defined(__AVX512F__)
-        return (U64)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+        return (U64)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);  // the plain one warns of its undefined source
 #elif defined(__AVX2__)
         return (U64)_mm256_mul_epu32((__m256i)a, (__m256i)b);
 #elif defined(__SSE2__)
