@@ -14,6 +14,9 @@ enum class Purpose : std::uint32_t {
     path_sum = 1,
     metropolis = 2,
     gaussian_chain = 3,
+    hmc = 8,
+    langevin = 9,
+    diffusion = 10,
 };
 
 // 128 random bits of counter (purpose, site, sweep, chain).

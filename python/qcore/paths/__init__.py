@@ -1,11 +1,16 @@
 """Path weights: exact sums over lattice paths, actions, networks that are paths, samplers."""
 
+from qcore.paths._dmc import dmc
+from qcore.paths._hmc import hmc
+from qcore.paths._hmc_phi4 import hmc_phi4
+from qcore.paths._langevin import Diverged, langevin
 from qcore.paths._potential import Polynomial, Table
 from qcore.paths._run import CheckpointError, Engine, SampleResult, run
 from qcore.paths._weights import Expectation, SignProblemError, Weights, expectation, weights
 
 __all__ = [
     "CheckpointError",
+    "Diverged",
     "Engine",
     "Expectation",
     "Polynomial",
@@ -13,7 +18,11 @@ __all__ = [
     "SignProblemError",
     "Table",
     "Weights",
+    "dmc",
     "expectation",
+    "hmc",
+    "hmc_phi4",
+    "langevin",
     "run",
     "weights",
 ]
