@@ -1,5 +1,8 @@
 """Path weights: exact sums over lattice paths, actions, networks that are paths, samplers."""
 
+from qcore.paths._bridges import gaussian_paths, levy_bridge
+from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
+from qcore.paths._metropolis import Metropolis, metropolis
 from qcore.paths._potential import Polynomial, Table
 from qcore.paths._run import CheckpointError, Engine, SampleResult, run
 from qcore.paths._weights import Expectation, SignProblemError, Weights, expectation, weights
@@ -8,12 +11,20 @@ __all__ = [
     "CheckpointError",
     "Engine",
     "Expectation",
+    "FewSamplesError",
+    "Metropolis",
+    "PathIntegral",
     "Polynomial",
     "SampleResult",
     "SignProblemError",
     "Table",
     "Weights",
     "expectation",
+    "gaussian_paths",
+    "ground_state_wavefunction",
+    "levy_bridge",
+    "metropolis",
+    "partition_function",
     "run",
     "weights",
 ]
