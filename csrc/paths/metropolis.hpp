@@ -36,7 +36,8 @@ struct MetropolisCall {
 
 // In place:
 //     x         (beads, chains) float32 or float64
-//     step      (2, chains) float64              full widths of single and displacement proposals; tuned while `warmup`
+//     step      (2, chains) float64              full widths of single and displacement proposals, rounded to x's type; tuned
+//                                                while `warmup`
 //     counts    (2, moves, chains) float64       proposals made and accepted since the warm-up
 // Written:
 //     measured  (measurements, 4 + lags, chains) float64: virial and thermodynamic energy in units of 1 / beta, mean x^2, mean

@@ -19,7 +19,13 @@ DTYPES = (torch.float32, torch.float64)
 
 
 def draw(
-    kind: int, dtype: torch.dtype, sites: int, chains: int, *, counter: tuple[int, ...] = (7, 0, 3, 0), seed: int = 5
+    kind: int,
+    dtype: torch.dtype,
+    sites: int,
+    chains: int,
+    *,
+    counter: tuple[int, ...] = (7, 0, 3, 0),
+    seed: int = 5,
 ) -> Tensor:
     """(sites, draws, chains)."""
     draws = 4 if dtype == torch.float32 or kind == WORDS else 2
@@ -82,7 +88,7 @@ def test_moments_and_tails(dtype: torch.dtype) -> None:
         assert abs(float((a * b).mean())) < 4 / math.sqrt(a.numel())
         assert abs(float((a**2 * b**2).mean()) - 1) < 4 * math.sqrt(8 / a.numel())
     u = draw(UNIFORM, dtype, 300, 1000).double()
-    assert 0 < u.min()
+    assert u.min() > 0
     assert u.max() < 1
     counts = torch.histc(u, 256, 0, 1)
     chi_squared = float(((counts - u.numel() / 256) ** 2).sum() * 256 / u.numel())

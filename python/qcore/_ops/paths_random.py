@@ -1,4 +1,4 @@
-"""Random numbers as functions of counters: the ones the samplers' kernels draw, for Python code beside them."""
+"""Random numbers as functions of counters: those that the samplers' kernels draw, for Python beside them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def draws(
     Raises:
         TypeError, ValueError: an argument of the wrong type or value.
 
-    Source: Philox4x32-10 of Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011; normals by Box
-    and Muller, Ann. Math. Statist. 29, 610 (1958).
+    Source: Philox4x32-10 of Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011; normals by
+    Box and Muller, Ann. Math. Statist. 29, 610 (1958).
     """
     require_choice("kind", kind, KINDS)
     for name, value in (("chains", chains), ("sites", sites)):
