@@ -3,6 +3,13 @@
 from qcore.paths._closed_forms import free_kernel, mehler
 from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
 from qcore.paths._lattice_states import LatticeStates, lattice_states
+from qcore.paths._dmc import dmc
+from qcore.paths._hmc import hmc
+from qcore.paths._hmc_phi4 import hmc_phi4
+from qcore.paths._langevin import Diverged, langevin
+from qcore.paths._bridges import gaussian_paths, levy_bridge
+from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
+from qcore.paths._metropolis import Metropolis, metropolis
 from qcore.paths._potential import Polynomial, Table
 from qcore.paths._propagator import propagator
 from qcore.paths._run import CheckpointError, Engine, SampleResult, run
@@ -10,22 +17,35 @@ from qcore.paths._weights import Expectation, SignProblemError, Weights, expecta
 
 __all__ = [
     "CheckpointError",
+    "Diverged",
     "Engine",
     "Expectation",
     "HalfLine",
     "LatticeOscillator",
     "LatticeStates",
+    "FewSamplesError",
+    "Metropolis",
+    "PathIntegral",
     "Polynomial",
     "SampleResult",
     "SignProblemError",
     "Table",
     "Weights",
+    "dmc",
     "expectation",
     "free_kernel",
     "lattice_oscillator",
     "lattice_states",
     "mehler",
     "propagator",
+    "hmc",
+    "hmc_phi4",
+    "langevin",
+    "gaussian_paths",
+    "ground_state_wavefunction",
+    "levy_bridge",
+    "metropolis",
+    "partition_function",
     "run",
     "weights",
 ]
