@@ -48,4 +48,14 @@ __all__ = [
     "partition_function",
     "run",
     "weights",
+from qcore.paths._transfer import LeastActionPath, least_action_path, transfer
+from qcore.paths._transfer_arguments import SignedLog
+
+__all__ = [
+    "LeastActionPath",
+    "Polynomial",
+    "SignedLog",
+    "Table",
+    "least_action_path",
+    "transfer",
 ]
