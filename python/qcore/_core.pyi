@@ -223,6 +223,57 @@ def transfer_best_path(
     sites: Any,
     steps: int,
     boundary: int,
+def paths_action(
+    x: Any,
+    x_ini: Any | None,
+    x_fin: Any | None,
+    coefficients: Any,
+    factors: Any,
+    out: Any,
+    table: bool,
+    start: float,
+    spacing: float,
+    scheme: int,
+    periodic: bool,
+    lambda_: float,
+    parameters: int,
+    dt: float,
+    hold_ends: bool,
+    backend: int,
+) -> None: ...
+def paths_action_gradient(
+    x: Any,
+    x_ini: Any | None,
+    x_fin: Any | None,
+    coefficients: Any,
+    factors: Any,
+    grad: Any,
+    grad_x: Any,
+    grad_ini: Any | None,
+    grad_fin: Any | None,
+    grad_coefficients: Any | None,
+    table: bool,
+    start: float,
+    spacing: float,
+    scheme: int,
+    periodic: bool,
+    lambda_: float,
+    parameters: int,
+    dt: float,
+    hold_ends: bool,
+    backend: int,
+) -> None: ...
+def paths_integrate(
+    w: Any, x_ini: Any, x_fin: Any | None, x: Any, parameters: int, dt: float
+) -> None: ...
+def paths_integrate_adjoint(
+    grad_x: Any, grad_w: Any, grad_ini: Any, grad_fin: Any | None, parameters: int, dt: float
+) -> None: ...
+def paths_phi4_action(
+    phi: Any, factors: Any, out: Any, midpoint: bool, periodic: bool, reference: bool
+) -> None: ...
+def paths_phi4_gradient(
+    phi: Any, factors: Any, grad: Any, grad_phi: Any, midpoint: bool, periodic: bool, reference: bool
 ) -> None: ...
 def schrodinger_evolve(
     psi: Any,

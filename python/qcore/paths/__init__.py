@@ -10,6 +10,17 @@ from qcore.paths._langevin import Diverged, langevin
 from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
 from qcore.paths._metropolis import Metropolis, metropolis
+from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
+from qcore.paths._networks import (
+    from_acceleration,
+    from_cosine,
+    from_velocity,
+    log_jacobian,
+    to_acceleration,
+    to_cosine,
+    to_velocity,
+)
+from qcore.paths._phi4 import lattice_laplacian, phi4_action, phi4_gradient
 from qcore.paths._potential import Polynomial, Table
 from qcore.paths._propagator import propagator
 from qcore.paths._run import CheckpointError, Engine, SampleResult, run
@@ -58,4 +69,20 @@ __all__ = [
     "Table",
     "least_action_path",
     "transfer",
+    "ActionParts",
+    "Polynomial",
+    "Table",
+    "action",
+    "action_from_acceleration",
+    "action_from_velocity",
+    "from_acceleration",
+    "from_cosine",
+    "from_velocity",
+    "lattice_laplacian",
+    "log_jacobian",
+    "phi4_action",
+    "phi4_gradient",
+    "to_acceleration",
+    "to_cosine",
+    "to_velocity",
 ]
