@@ -77,6 +77,162 @@ def paths_sample(
     mean: Any,
     variance: Any,
 ) -> None: ...
+def transfer_forward(
+    psi: Any,
+    taps: Any,
+    factor: Any | None,
+    psi_sign: Any | None,
+    taps_sign: Any | None,
+    factor_sign: Any | None,
+    out: Any,
+    second: Any | None,
+    kept: Any | None,
+    steps: int,
+    boundary: int,
+    semiring: int,
+    scaled: bool,
+    keep_every: int,
+    backend: int,
+) -> None: ...
+def transfer_adjoint(
+    grad: Any,
+    kept: Any | None,
+    psi: Any,
+    taps: Any,
+    factor: Any | None,
+    psi_sign: Any | None,
+    taps_sign: Any | None,
+    factor_sign: Any | None,
+    grad_psi: Any,
+    grad_taps: Any | None,
+    grad_factor: Any | None,
+    steps: int,
+    boundary: int,
+    semiring: int,
+    scaled: bool,
+    keep_every: int,
+    backend: int,
+) -> None: ...
+def transfer_best_path(
+    psi: Any,
+    taps: Any,
+    factor: Any | None,
+    ends: Any,
+    sites: Any,
+    steps: int,
+    boundary: int,
+) -> None: ...
+def paths_action(
+    x: Any,
+    x_ini: Any | None,
+    x_fin: Any | None,
+    coefficients: Any,
+    factors: Any,
+    out: Any,
+    table: bool,
+    start: float,
+    spacing: float,
+    scheme: int,
+    periodic: bool,
+    lambda_: float,
+    parameters: int,
+    dt: float,
+    hold_ends: bool,
+    backend: int,
+) -> None: ...
+def paths_action_gradient(
+    x: Any,
+    x_ini: Any | None,
+    x_fin: Any | None,
+    coefficients: Any,
+    factors: Any,
+    grad: Any,
+    grad_x: Any,
+    grad_ini: Any | None,
+    grad_fin: Any | None,
+    grad_coefficients: Any | None,
+    table: bool,
+    start: float,
+    spacing: float,
+    scheme: int,
+    periodic: bool,
+    lambda_: float,
+    parameters: int,
+    dt: float,
+    hold_ends: bool,
+    backend: int,
+) -> None: ...
+def paths_integrate(w: Any, x_ini: Any, x_fin: Any | None, x: Any, parameters: int, dt: float) -> None: ...
+def paths_integrate_adjoint(
+    grad_x: Any, grad_w: Any, grad_ini: Any, grad_fin: Any | None, parameters: int, dt: float
+) -> None: ...
+def paths_phi4_action(
+    phi: Any, factors: Any, out: Any, midpoint: bool, periodic: bool, reference: bool
+) -> None: ...
+def paths_phi4_gradient(
+    phi: Any, factors: Any, grad: Any, grad_phi: Any, midpoint: bool, periodic: bool, reference: bool
+) -> None: ...
+def paths_random(
+    purpose: int, site: int, sweep: int, first_chain: int, seed: int, kind: int, out: Any
+) -> None: ...
+def paths_gaussian(
+    coefficients: Any,
+    start: Any,
+    end: Any,
+    start_sigma: float,
+    closed: bool,
+    purpose: int,
+    first: int,
+    seed: int,
+    out: Any,
+) -> None: ...
+def paths_gaussian_weights(
+    coefficients: Any,
+    start: Any,
+    end: Any,
+    start_sigma: float,
+    closed: bool,
+    purpose: int,
+    first: int,
+    seed: int,
+    potential: Any,
+    table: bool,
+    table_start: float,
+    inverse_spacing: float,
+    scale: float,
+    quadratic: float,
+    midpoint: bool,
+    samples: int,
+    out: Any,
+) -> None: ...
+def paths_metropolis(
+    x: Any,
+    step: Any,
+    counts: Any,
+    measured: Any,
+    accepted: Any,
+    histogram: Any | None,
+    potential: Any,
+    table: bool,
+    table_start: float,
+    inverse_spacing: float,
+    link: float,
+    potential_scale: float,
+    correction: float,
+    midpoint: bool,
+    pinned: bool,
+    warmup: bool,
+    moves: Sequence[int],
+    segment: int,
+    hits: int,
+    first: int,
+    sweeps: int,
+    every: int,
+    lags: Sequence[int],
+    histogram_start: float,
+    inverse_bin: float,
+    seed: int,
+) -> None: ...
 def paths_hmc(
     potential: Any,
     table: bool,
@@ -179,101 +335,6 @@ def paths_dmc(
     walkers: Any,
     reference: Any,
     measured: Any,
-def transfer_forward(
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    psi_sign: Any | None,
-    taps_sign: Any | None,
-    factor_sign: Any | None,
-    out: Any,
-    second: Any | None,
-    kept: Any | None,
-    steps: int,
-    boundary: int,
-    semiring: int,
-    scaled: bool,
-    keep_every: int,
-    backend: int,
-) -> None: ...
-def transfer_adjoint(
-    grad: Any,
-    kept: Any | None,
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    psi_sign: Any | None,
-    taps_sign: Any | None,
-    factor_sign: Any | None,
-    grad_psi: Any,
-    grad_taps: Any | None,
-    grad_factor: Any | None,
-    steps: int,
-    boundary: int,
-    semiring: int,
-    scaled: bool,
-    keep_every: int,
-    backend: int,
-) -> None: ...
-def transfer_best_path(
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    ends: Any,
-    sites: Any,
-    steps: int,
-    boundary: int,
-def paths_action(
-    x: Any,
-    x_ini: Any | None,
-    x_fin: Any | None,
-    coefficients: Any,
-    factors: Any,
-    out: Any,
-    table: bool,
-    start: float,
-    spacing: float,
-    scheme: int,
-    periodic: bool,
-    lambda_: float,
-    parameters: int,
-    dt: float,
-    hold_ends: bool,
-    backend: int,
-) -> None: ...
-def paths_action_gradient(
-    x: Any,
-    x_ini: Any | None,
-    x_fin: Any | None,
-    coefficients: Any,
-    factors: Any,
-    grad: Any,
-    grad_x: Any,
-    grad_ini: Any | None,
-    grad_fin: Any | None,
-    grad_coefficients: Any | None,
-    table: bool,
-    start: float,
-    spacing: float,
-    scheme: int,
-    periodic: bool,
-    lambda_: float,
-    parameters: int,
-    dt: float,
-    hold_ends: bool,
-    backend: int,
-) -> None: ...
-def paths_integrate(
-    w: Any, x_ini: Any, x_fin: Any | None, x: Any, parameters: int, dt: float
-) -> None: ...
-def paths_integrate_adjoint(
-    grad_x: Any, grad_w: Any, grad_ini: Any, grad_fin: Any | None, parameters: int, dt: float
-) -> None: ...
-def paths_phi4_action(
-    phi: Any, factors: Any, out: Any, midpoint: bool, periodic: bool, reference: bool
-) -> None: ...
-def paths_phi4_gradient(
-    phi: Any, factors: Any, grad: Any, grad_phi: Any, midpoint: bool, periodic: bool, reference: bool
 ) -> None: ...
 def schrodinger_evolve(
     psi: Any,
@@ -406,65 +467,4 @@ def schrodinger_split_adjoint(
     order: int,
     arithmetic: int,
     backend: int,
-) -> None: ...
-def paths_random(
-    purpose: int, site: int, sweep: int, first_chain: int, seed: int, kind: int, out: Any
-) -> None: ...
-def paths_gaussian(
-    coefficients: Any,
-    start: Any,
-    end: Any,
-    start_sigma: float,
-    closed: bool,
-    purpose: int,
-    first: int,
-    seed: int,
-    out: Any,
-) -> None: ...
-def paths_gaussian_weights(
-    coefficients: Any,
-    start: Any,
-    end: Any,
-    start_sigma: float,
-    closed: bool,
-    purpose: int,
-    first: int,
-    seed: int,
-    potential: Any,
-    table: bool,
-    table_start: float,
-    inverse_spacing: float,
-    scale: float,
-    quadratic: float,
-    midpoint: bool,
-    samples: int,
-    out: Any,
-) -> None: ...
-def paths_metropolis(
-    x: Any,
-    step: Any,
-    counts: Any,
-    measured: Any,
-    accepted: Any,
-    histogram: Any | None,
-    potential: Any,
-    table: bool,
-    table_start: float,
-    inverse_spacing: float,
-    link: float,
-    potential_scale: float,
-    correction: float,
-    midpoint: bool,
-    pinned: bool,
-    warmup: bool,
-    moves: Sequence[int],
-    segment: int,
-    hits: int,
-    first: int,
-    sweeps: int,
-    every: int,
-    lags: Sequence[int],
-    histogram_start: float,
-    inverse_bin: float,
-    seed: int,
 ) -> None: ...

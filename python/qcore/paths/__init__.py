@@ -1,16 +1,16 @@
 """Path weights: exact sums over lattice paths, actions, networks that are paths, samplers."""
 
+from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
+from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._closed_forms import free_kernel, mehler
-from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
-from qcore.paths._lattice_states import LatticeStates, lattice_states
 from qcore.paths._dmc import dmc
+from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
 from qcore.paths._hmc import hmc
 from qcore.paths._hmc_phi4 import hmc_phi4
 from qcore.paths._langevin import Diverged, langevin
-from qcore.paths._bridges import gaussian_paths, levy_bridge
-from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
+from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
+from qcore.paths._lattice_states import LatticeStates, lattice_states
 from qcore.paths._metropolis import Metropolis, metropolis
-from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
 from qcore.paths._networks import (
     from_acceleration,
     from_cosine,
@@ -24,65 +24,59 @@ from qcore.paths._phi4 import lattice_laplacian, phi4_action, phi4_gradient
 from qcore.paths._potential import Polynomial, Table
 from qcore.paths._propagator import propagator
 from qcore.paths._run import CheckpointError, Engine, SampleResult, run
+from qcore.paths._transfer import LeastActionPath, least_action_path, transfer
+from qcore.paths._transfer_arguments import SignedLog
 from qcore.paths._weights import Expectation, SignProblemError, Weights, expectation, weights
 
 __all__ = [
+    "ActionParts",
     "CheckpointError",
     "Diverged",
     "Engine",
     "Expectation",
+    "FewSamplesError",
     "HalfLine",
     "LatticeOscillator",
     "LatticeStates",
-    "FewSamplesError",
+    "LeastActionPath",
     "Metropolis",
     "PathIntegral",
     "Polynomial",
     "SampleResult",
     "SignProblemError",
-    "Table",
-    "Weights",
-    "dmc",
-    "expectation",
-    "free_kernel",
-    "lattice_oscillator",
-    "lattice_states",
-    "mehler",
-    "propagator",
-    "hmc",
-    "hmc_phi4",
-    "langevin",
-    "gaussian_paths",
-    "ground_state_wavefunction",
-    "levy_bridge",
-    "metropolis",
-    "partition_function",
-    "run",
-    "weights",
-from qcore.paths._transfer import LeastActionPath, least_action_path, transfer
-from qcore.paths._transfer_arguments import SignedLog
-
-__all__ = [
-    "LeastActionPath",
-    "Polynomial",
     "SignedLog",
     "Table",
-    "least_action_path",
-    "transfer",
-    "ActionParts",
-    "Polynomial",
-    "Table",
+    "Weights",
     "action",
     "action_from_acceleration",
     "action_from_velocity",
+    "dmc",
+    "expectation",
+    "free_kernel",
     "from_acceleration",
     "from_cosine",
     "from_velocity",
+    "gaussian_paths",
+    "ground_state_wavefunction",
+    "hmc",
+    "hmc_phi4",
+    "langevin",
     "lattice_laplacian",
+    "lattice_oscillator",
+    "lattice_states",
+    "least_action_path",
+    "levy_bridge",
     "log_jacobian",
+    "mehler",
+    "metropolis",
+    "partition_function",
     "phi4_action",
     "phi4_gradient",
+    "propagator",
+    "run",
     "to_acceleration",
     "to_cosine",
     "to_velocity",
+    "transfer",
+    "weights",
 ]
