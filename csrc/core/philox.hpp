@@ -10,7 +10,14 @@
 namespace qcore {
 
 // What the numbers are for: the first word of a counter, so that two samplers never share any.
-enum class Purpose : std::uint32_t { path_sum = 1 };
+enum class Purpose : std::uint32_t {
+    path_sum = 1,
+    metropolis = 2,
+    gaussian_chain = 3,
+    hmc = 8,
+    langevin = 9,
+    diffusion = 10,
+};
 
 // 128 random bits of counter (purpose, site, sweep, chain).
 QC_HD std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::uint64_t seed) {

@@ -30,6 +30,15 @@ struct VectorMath {
         return x > high ? V{} + T(__builtin_inf()) : (x < low ? V{} : value);
     }
 
+    // exp for |x| below 80.
+    static V exp_bounded(V x) {
+        constexpr int degree = sizeof(T) == 4 ? 7 : 13;
+        const V n = nearest(x * T(1.4426950408889634074)), r = reduce(x, n);
+        V p = V{} + inverse_factorial(degree);
+        for (int k = degree - 1; k >= 0; --k) p = S::fma(p, r, V{} + inverse_factorial(k));
+        return p * pow2(n);
+    }
+
     static V tanh(V x) {
         const T limit = sizeof(T) == 4 ? T(10) : T(20);  // 1 to the last bit beyond
         const V bounded = x > limit ? V{} + limit : (x < -limit ? V{} - limit : x);
@@ -39,9 +48,103 @@ struct VectorMath {
 
     static V sigmoid(V x) { return T(1) / (T(1) + exp(-x)); }
 
+    // Correctly rounded.
+    static V sqrt(V x) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4) return (V)_mm512_sqrt_ps((__m512)x);
+        else return (V)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4) return (V)_mm256_sqrt_ps((__m256)x);
+        else return (V)_mm256_sqrt_pd((__m256d)x);
+#elif defined(__SSE2__)
+        if constexpr (sizeof(T) == 4) return (V)_mm_sqrt_ps((__m128)x);
+        else return (V)_mm_sqrt_pd((__m128d)x);
+#else
+        for (int i = 0; i < S::width; ++i) x[i] = __builtin_sqrt(x[i]);
+        return x;
+#endif
+    }
+
+    static V log(V x) {
+        const T smallest = sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022), lift = sizeof(T) == 4 ? T(0x1p24) : T(0x1p54);
+        const T lifted = sizeof(T) == 4 ? T(24) : T(54);
+        const V infinity = V{} + T(__builtin_inf());
+        V value = log_shifted(x < smallest ? x * lift : x, x < smallest ? V{} - lifted : V{});
+        value = x == infinity ? infinity : value;
+        value = x == T(0) ? -infinity : value;
+        return x >= T(0) ? value : V{} + T(__builtin_nan(""));
+    }
+
+    // log of finite numbers that are above zero and not subnormal.
+    static V log_normal(V x) { return log_shifted(x, V{}); }
+
+    // sin and cos to a few ulp of 1 for |x| below 2^12 (float) or 2^20 (double); beyond that they lose digits.
+    static void sincos(V x, V& s, V& c) {
+        const V n = nearest(x * T(0.63661977236758134308));
+        V r;
+        if constexpr (sizeof(T) == 4)
+            r = S::fma(n, V{} - T(0x1.5110b4p-22), S::fma(n, V{} - T(0x1.fbp-12), S::fma(n, V{} - T(0x1.92p0), x)));
+        else
+            r = S::fma(n, V{} - T(0x1.3198a2e037073p-69), S::fma(n, V{} - T(0x1.0b4611a6p-34), S::fma(n, V{} - T(0x1.921fb544p0), x)));
+        sincos_quarter(n, r, s, c);
+    }
+
+    // sin(2 pi turns) and cos(2 pi turns), to a few ulp: the reduction is exact.
+    static void sincos_turns(V turns, V& s, V& c) {
+        const V quarters = turns * T(4), n = nearest(quarters);
+        sincos_quarter(n, (quarters - n) * T(1.57079632679489661923), s, c);
+    }
+
   private:
     using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    using Unsigned = std::make_unsigned_t<Int>;
     typedef Int VI __attribute__((vector_size(vector_bytes)));
+    typedef Unsigned VU __attribute__((vector_size(vector_bytes)));
+
+    // log(x 2^exponent): x = 2^k m with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh((m - 1) / (m + 1)) by its Taylor series,
+    // whose first term left out is below half a unit in the last place.
+    static V log_shifted(V x, V exponent) {
+        constexpr int mantissa = sizeof(T) == 4 ? 23 : 52, degree = sizeof(T) == 4 ? 4 : 10;
+        constexpr Unsigned bias = sizeof(T) == 4 ? 127 : 1023;
+        constexpr Unsigned one = bias << mantissa;
+        constexpr Unsigned root = sizeof(T) == 4 ? Unsigned{0x3f3504f3} : static_cast<Unsigned>(0x3fe6a09e667f3bcd);  // of 1/2
+        const VU bits = (VU)x, power = (bits + (one - root)) >> mantissa;
+        const V m = (V)(bits - ((power - bias) << mantissa));
+        const V k = ((V)((VI)power - static_cast<Int>(bias) + (VI)(V{} + magic)) - magic) + exponent;
+        const V f = m - T(1), s = f / (f + T(2)), z = s * s;
+        V p = V{} + T(1.0 / (2 * degree + 1));
+        for (int i = degree - 1; i > 0; --i) p = S::fma(p, z, V{} + T(1.0 / (2 * i + 1)));
+        const V twice = s + s, log_m = S::fma(twice * z, p, twice);
+        const T high = sizeof(T) == 4 ? T(0.693359375) : T(6.93147180369123816490e-01);
+        const T low = sizeof(T) == 4 ? T(-2.12194440e-4) : T(1.90821492927058770002e-10);
+        return S::fma(k, V{} + high, S::fma(k, V{} + low, log_m));
+    }
+
+    static constexpr T inverse_factorial(int n) {
+        double value = 1;
+        for (int k = 2; k <= n; ++k) value *= k;
+        return static_cast<T>(1 / value);
+    }
+
+    // The coefficient of x^n of sin or cos.
+    static constexpr T taylor(int n) { return n / 2 % 2 ? -inverse_factorial(n) : inverse_factorial(n); }
+
+    // sin and cos of n pi / 2 + r, |r| <= pi / 4, by their Taylor series.
+    static void sincos_quarter(V n, V r, V& s, V& c) {
+        constexpr int terms = sizeof(T) == 4 ? 4 : 8;  // after the first
+        const V z = r * r;
+        constexpr int more = sizeof(T) == 4 ? terms + 1 : terms;
+        V p = V{} + taylor(2 * terms + 1), q = V{} + taylor(2 * more);
+        for (int k = terms - 1; k > 0; --k) p = S::fma(p, z, V{} + taylor(2 * k + 1));
+        for (int k = more - 1; k >= 0; --k) q = S::fma(q, z, V{} + taylor(2 * k));
+        const V sine = S::fma(z * r, p, r);
+        const VI quadrant = (VI)(n + magic);
+        const VI odd = (quadrant & 1) != 0;
+        const V first = odd ? q : sine, second = odd ? sine : q;
+        constexpr int sign = 8 * sizeof(T) - 2;  // moves bit 1 to the sign's place
+        s = (V)((VU)first ^ (((VU)quadrant & 2) << sign));
+        c = (V)((VU)second ^ (((VU)(quadrant + 1) & 2) << sign));
+    }
 
     // Adding and taking away 1.5 * 2^mantissa rounds to the nearest integer.
     static constexpr T magic = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);

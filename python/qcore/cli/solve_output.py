@@ -1,4 +1,4 @@
-"""What ``qcore solve`` prints and writes: rows, a table of energies, pictures, movies, files of numbers."""
+"""What ``qcore solve`` and ``qcore paths`` print and write: rows, a table of energies, pictures, movies, files of numbers."""
 
 from __future__ import annotations
 
@@ -65,12 +65,19 @@ def print_written(written: list[Path]) -> None:
     print_rows([("" if index else "written", str(path)) for index, path in enumerate(written)])
 
 
-def write_picture(draw: Callable[[], Figure], given: Path | None, name: str) -> list[Path]:
-    """Draw into the file of --picture, or into ``name``; without matplotlib that one is left out.
+def write_picture(
+    draw: Callable[[], Figure],
+    given: Path | None,
+    name: str,
+    *,
+    command: str = "solve",
+    option: str = "picture",
+) -> list[Path]:
+    """Draw into the file that an option gave, or into ``name``; without matplotlib that one is left out.
 
     Raises:
         CommandError: the file cannot be written.
-        MissingPackage: matplotlib is not installed, and --picture was given.
+        MissingPackage: matplotlib is not installed, and the option was given.
     """
     path = given or Path(name)
     try:
@@ -78,10 +85,10 @@ def write_picture(draw: Callable[[], Figure], given: Path | None, name: str) -> 
     except MissingPackage as error:
         if given is not None:
             raise
-        print(f"qcore solve: no {name}: {error}", file=sys.stderr)
+        print(f"qcore {command}: no {name}: {error}", file=sys.stderr)
         return []
     except OSError as error:
-        raise _unwritable("picture", path, error) from None
+        raise _unwritable(option, path, error) from None
     return [path]
 
 

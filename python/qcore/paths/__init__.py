@@ -1,9 +1,16 @@
 """Path weights: exact sums over lattice paths, actions, networks that are paths, samplers."""
 
 from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
+from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._closed_forms import free_kernel, mehler
+from qcore.paths._dmc import dmc
+from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
+from qcore.paths._hmc import hmc
+from qcore.paths._hmc_phi4 import hmc_phi4
+from qcore.paths._langevin import Diverged, langevin
 from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
 from qcore.paths._lattice_states import LatticeStates, lattice_states
+from qcore.paths._metropolis import Metropolis, metropolis
 from qcore.paths._networks import (
     from_acceleration,
     from_cosine,
@@ -24,12 +31,16 @@ from qcore.paths._weights import Expectation, SignProblemError, Weights, expecta
 __all__ = [
     "ActionParts",
     "CheckpointError",
+    "Diverged",
     "Engine",
     "Expectation",
+    "FewSamplesError",
     "HalfLine",
     "LatticeOscillator",
     "LatticeStates",
     "LeastActionPath",
+    "Metropolis",
+    "PathIntegral",
     "Polynomial",
     "SampleResult",
     "SignProblemError",
@@ -39,17 +50,28 @@ __all__ = [
     "action",
     "action_from_acceleration",
     "action_from_velocity",
+    "dmc",
     "expectation",
     "free_kernel",
     "from_acceleration",
     "from_cosine",
     "from_velocity",
+    "gaussian_paths",
+    "ground_state_wavefunction",
+    "hmc",
+    "hmc_phi4",
+    "langevin",
     "lattice_laplacian",
     "lattice_oscillator",
     "lattice_states",
     "least_action_path",
     "log_jacobian",
     "mehler",
+    "levy_bridge",
+    "log_jacobian",
+    "mehler",
+    "metropolis",
+    "partition_function",
     "phi4_action",
     "phi4_gradient",
     "propagator",

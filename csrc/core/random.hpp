@@ -1,0 +1,143 @@
+// Philox4x32-10 on vectors, one chain per lane: the words of `philox` bit for bit, and uniform and normal numbers made of them.
+// Included by files compiled per instruction set. What a chain draws doesn't depend on the number of lanes; with contraction off
+// (-ffp-contract=off) the numbers are the same for every instruction set that has a fused multiply-add.
+#pragma once
+
+#include "core/philox.hpp"
+#include "core/vector_math.hpp"
+
+namespace qcore::QC_ISA {
+namespace {
+
+// Two vectors of 64-bit lanes, whose low halves are what counts, hold the 32-bit words of even and odd lanes of a float vector:
+// a multiplication of 32 by 32 bits then needs no shuffle. A double vector takes one of them.
+template <class T>
+struct Random {
+    using S = Simd<T>;
+    using V = typename S::V;
+    using Math = VectorMath<T>;
+    typedef std::uint64_t U64 __attribute__((vector_size(vector_bytes)));
+    typedef std::uint32_t U32 __attribute__((vector_size(vector_bytes)));
+    typedef std::int32_t I32 __attribute__((vector_size(vector_bytes)));
+    // A word of each lane: 32 bits wide for float; for double 64, of which the upper half is zero.
+    using Word = std::conditional_t<sizeof(T) == 4, U32, U64>;
+
+    struct Words {
+        Word w[4];
+    };
+
+    // Random bits of counter (purpose, site, sweep, first_chain + lane).
+    static Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, std::uint32_t first_chain, std::uint64_t seed) {
+        Words r;
+        if constexpr (sizeof(T) == 4) {
+            U64 even[4], odd[4];
+            rounds(purpose, site, sweep, chains(first_chain, 2), seed, even);
+            rounds(purpose, site, sweep, chains(first_chain + 1, 2), seed, odd);
+            for (int i = 0; i < 4; ++i) r.w[i] = (U32)((even[i] & low_half) | (odd[i] << 32));
+        } else {
+            rounds(purpose, site, sweep, chains(first_chain, 1), seed, r.w);
+            for (int i = 0; i < 4; ++i) r.w[i] &= low_half;
+        }
+        return r;
+    }
+
+    // Numbers of one block of words: how many uniforms, and how many normals.
+    static constexpr int uniforms = sizeof(T) == 4 ? 4 : 2, normals = uniforms;
+
+    // In (0, 1), symmetric about 1/2: float takes the upper 23 bits of word `which` (with one more the largest would round to 1),
+    // double 52 bits of words 2 which, 2 which + 1, as the scalar `uniform` does.
+    static V uniform(const Words& w, int which) {
+        if constexpr (sizeof(T) == 4) {
+            const U32 bits = (w.w[which] >> 9) | 0x3f800000u;  // 1 + k 2^-23
+            return ((V)bits - T(1)) + T(0x1p-24);
+        } else {
+            const U64 bits = ((w.w[2 * which] << 32 | w.w[2 * which + 1]) >> 12) | 0x3ff0000000000000u;
+            return ((V)bits - T(1)) + T(0x1p-53);
+        }
+    }
+
+    // Two independent standard normals by the transformation of Box and Muller: from words 2 which, 2 which + 1 (float, whose
+    // largest is then 6.8), or from all four (double, which = 0, largest 8.6).
+    static void normal(const Words& w, int which, V& a, V& b) {
+        V radius, s, c;
+        if constexpr (sizeof(T) == 4) {
+            const V u = (__builtin_convertvector(w.w[2 * which], V) + T(0.5)) * T(0x1p-32);  // in (0, 1]
+            radius = Math::sqrt(T(-2) * Math::log_normal(u));
+            Math::sincos_turns(__builtin_convertvector((I32)w.w[2 * which + 1], V) * T(0x1p-32), s, c);
+        } else {
+            radius = Math::sqrt(T(-2) * Math::log_normal(uniform(w, 0)));
+            Math::sincos_turns(uniform(w, 1) - T(0.5), s, c);
+        }
+        a = radius * c;
+        b = radius * s;
+    }
+
+  private:
+    static constexpr std::uint64_t low_half = 0xffffffffu;
+    static constexpr std::uint64_t m0 = 0xD2511F53, m1 = 0xCD9E8D57;
+    static constexpr std::uint32_t step0 = 0x9E3779B9, step1 = 0xBB67AE85;
+
+    // The chains of one vector of 64-bit lanes, `stride` apart.
+    static U64 chains(std::uint32_t first, int stride) {
+        U64 chain{};
+        for (int i = 0; i < vector_bytes / 8; ++i) chain[i] = first + static_cast<std::uint32_t>(i * stride);
+        return chain;
+    }
+
+    // Products of the low halves.
+    static U64 product(U64 a, std::uint64_t m) {
+        const U64 b = U64{} + m;
+#if defined(__AVX512F__)
+        return (U64)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);  // the plain one warns of its undefined source
+#elif defined(__AVX2__)
+        return (U64)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+        return (U64)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+        return (a & low_half) * b;
+#endif
+    }
+
+    // The first three rounds still hold words that are the same for every chain; those are worked out once, not per lane.
+    // Upper halves are left dirty: products don't read them.
+    static void rounds(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, U64 chain, std::uint64_t seed, U64 out[4]) {
+        std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
+        const auto high = [](std::uint64_t p) { return static_cast<std::uint32_t>(p >> 32); };
+        const auto low = [](std::uint64_t p) { return static_cast<std::uint32_t>(p); };
+        const auto next_key = [&] {
+            k0 += step0;
+            k1 += step1;
+        };
+        // Round 1: (c0, c1, c3) come out the same for all.
+        std::uint64_t p0 = m0 * purpose, p1 = m1 * sweep;
+        const std::uint32_t a0 = high(p1) ^ site ^ k0, a1 = low(p1), a3 = low(p0);
+        const U64 a2 = chain ^ std::uint64_t{high(p0) ^ k1};
+        next_key();
+        // Round 2: c2 and c3.
+        p0 = m0 * a0;
+        U64 q = product(a2, m1);
+        const U64 b0 = (q >> 32) ^ std::uint64_t{a1 ^ k0}, b1 = q;
+        const std::uint32_t b2 = high(p0) ^ a3 ^ k1, b3 = low(p0);
+        next_key();
+        // Round 3: c1.
+        p1 = m1 * b2;
+        q = product(b0, m0);
+        U64 c0 = b1 ^ std::uint64_t{high(p1) ^ k0}, c1 = U64{} + std::uint64_t{low(p1)};
+        U64 c2 = (q >> 32) ^ std::uint64_t{b3 ^ k1}, c3 = q;
+        for (int round = 3; round < 10; ++round) {
+            next_key();
+            const U64 q0 = product(c0, m0), q1 = product(c2, m1);
+            c0 = (q1 >> 32) ^ c1 ^ std::uint64_t{k0};
+            c1 = q1;
+            c2 = (q0 >> 32) ^ c3 ^ std::uint64_t{k1};
+            c3 = q0;
+        }
+        out[0] = c0;
+        out[1] = c1;
+        out[2] = c2;
+        out[3] = c3;
+    }
+};
+
+}  // namespace
+}  // namespace qcore::QC_ISA

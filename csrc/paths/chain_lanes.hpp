@@ -1,0 +1,70 @@
+// Chains in the lanes of vectors: sums in double precision, and moving chains between their tensor and the lanes.
+// Included by files compiled per instruction set, with contraction off.
+#pragma once
+
+#include <cstring>
+
+#include "core/config.hpp"
+#include "core/random.hpp"
+
+namespace qcore::QC_ISA {
+namespace {
+
+// A sum for each lane, in double precision.
+template <class T>
+class Totals {
+  public:
+    using V = typename Simd<T>::V;
+    using D = typename Simd<double>::V;
+
+    void add(V v) {
+        if constexpr (sizeof(T) == 8) {
+            part_[0] += v;
+        } else {
+            typedef float Half __attribute__((vector_size(vector_bytes / 2)));
+            Half half[2];
+            std::memcpy(half, &v, sizeof v);
+            part_[0] += __builtin_convertvector(half[0], D);
+            part_[1] += __builtin_convertvector(half[1], D);
+        }
+    }
+
+    void store(double* p) const {
+        for (int k = 0; k < parts; ++k) Simd<double>::store(p + k * Simd<double>::width, part_[k]);
+    }
+
+  private:
+    static constexpr int parts = 8 / static_cast<int>(sizeof(T));
+    D part_[parts] = {};
+};
+
+// [chain][site] -> [site][lane]; lanes without a chain are zero.
+template <class T, int lanes>
+void load_chains(const T* from, std::int64_t sites, int count, T* to) {
+    for (int l = 0; l < lanes; ++l)
+        for (std::int64_t i = 0; i < sites; ++i) to[i * lanes + l] = l < count ? from[l * sites + i] : T(0);
+}
+
+template <class T, int lanes>
+void store_chains(const T* from, std::int64_t sites, int count, T* to) {
+    for (int l = 0; l < count; ++l)
+        for (std::int64_t i = 0; i < sites; ++i) to[l * sites + i] = from[i * lanes + l];
+}
+
+// Standard normals for the sites of one vector of chains, `stride` numbers apart.
+template <class T>
+QC_KERNEL void draw_normals(T* out, std::int64_t sites, int stride, std::uint32_t purpose, std::uint32_t sweep, std::uint32_t chain,
+                            std::uint64_t seed) {
+    using S = Simd<T>;
+    using R = Random<T>;
+    constexpr int each = R::normals;
+    for (std::int64_t i = 0; i < sites; i += each) {
+        const auto words = R::words(purpose, static_cast<std::uint32_t>(i / each), sweep, chain, seed);
+        typename S::V z[each];
+        for (int k = 0; k < each / 2; ++k) R::normal(words, k, z[2 * k], z[2 * k + 1]);
+        for (int k = 0; k < each && i + k < sites; ++k) S::store(out + (i + k) * stride, z[k]);
+    }
+}
+
+}  // namespace
+}  // namespace qcore::QC_ISA

@@ -1,0 +1,169 @@
+// Steps of one population of diffusion Monte Carlo, walkers in the lanes. Included by files compiled per instruction set, with
+// contraction off.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/parallel.hpp"
+#include "paths/chain_lanes.hpp"
+#include "paths/potential_lanes.hpp"
+#include "paths/walk_kernels.hpp"
+
+namespace qcore::QC_ISA {
+namespace {
+
+using paths::DmcTask;
+
+template <class T, class P, bool guided>
+class Population {
+  public:
+    using S = Simd<T>;
+    using V = typename S::V;
+    using R = Random<T>;
+
+    explicit Population(const DmcTask& task)
+        : task_(task), run_(*task.run), potential_(task.potential), guide_(guided ? *task.guide : unit_),
+          room_((task.size + sums - 1) / sums * sums) {
+        constexpr int arrays = 4 + R::normals;
+        const std::size_t numbers = static_cast<std::size_t>(room_);
+        weight_ = static_cast<double*>(thread_scratch(numbers * (sizeof(double) + arrays * sizeof(T))));
+        x_ = reinterpret_cast<T*>(weight_ + room_);
+        local_ = x_ + room_;
+        next_ = local_ + room_;
+        next_local_ = next_ + room_;
+        noise_ = next_local_ + room_;
+        rate_ = run_.dt / run_.hbar;
+        spread_ = static_cast<T>(std::sqrt(run_.hbar * run_.dt / run_.mass));
+        push_ = static_cast<T>(run_.hbar * run_.dt / run_.mass);
+        kinetic_ = static_cast<T>(-run_.hbar * run_.hbar / (2 * run_.mass));
+    }
+
+    void run() {
+        T* const walkers = static_cast<T*>(task_.walkers) + task_.population * task_.size;
+        double& reference = task_.reference[task_.population];
+        std::copy(walkers, walkers + task_.size, x_);
+        std::fill(x_ + task_.size, x_ + room_, walkers[0]);
+        for (std::int64_t i = 0; i < room_; i += S::width) S::store(local_ + i, energy(S::load(x_ + i)));
+        for (std::int64_t k = 0; k < run_.count; ++k) {
+            double mean[paths::dmc_observables] = {};
+            for (std::int64_t t = 0; t < run_.steps; ++t) step((run_.first + k) * run_.steps + t, reference, mean);
+            for (int o = 0; o < paths::dmc_observables; ++o) {
+                mean[o] /= static_cast<double>(run_.steps);
+                task_.measured[(k * paths::dmc_observables + o) * task_.populations + task_.population] = mean[o];
+            }
+            reference = mean[0];
+        }
+        std::copy(x_, x_ + task_.size, walkers);
+    }
+
+  private:
+    static constexpr int sums = 16;  // partial sums, the same for every instruction set
+    static constexpr int terms = 6;  // w, w^2, w f, w x, w x^2, w x^4
+
+    static constexpr std::uint32_t purpose(std::uint32_t slot) { return static_cast<std::uint32_t>(Purpose::diffusion) << 24 | slot; }
+
+    V energy(V x) const {
+        const V v = potential_.value(x);
+        if constexpr (!guided) return v;
+        const Jet<T> u = guide_.jet(x);
+        return S::fma(V{} + kinetic_, S::fma(u.slope, u.slope, u.curvature), v);
+    }
+
+    void step(std::int64_t number, double reference, double* mean) {
+        const std::int64_t block = number / R::normals;
+        if (block != block_) {
+            block_ = block;
+            for (std::int64_t i = 0; i < room_; i += S::width) draw(i);
+        }
+        double total[terms];
+        move(noise_ + number % R::normals * room_, static_cast<T>(reference), total);
+        const double size = static_cast<double>(task_.size);
+        mean[0] += reference - std::log(total[0] / size) / rate_;
+        for (int o = 1; o < 5; ++o) mean[o] += total[o + 1] / total[0];
+        mean[5] += total[0] * total[0] / (size * total[1]);
+        const auto words = philox({purpose(1), static_cast<std::uint32_t>(task_.population), static_cast<std::uint32_t>(number), 0}, run_.seed);
+        comb(uniform(words[0], words[1]));
+    }
+
+    QC_KERNEL void draw(std::int64_t i) {
+        const auto words = R::words(purpose(0), static_cast<std::uint32_t>(task_.population), static_cast<std::uint32_t>(block_),
+                                    static_cast<std::uint32_t>(i), run_.seed);
+        for (int k = 0; k < R::normals / 2; ++k) {
+            V a, b;
+            R::normal(words, k, a, b);
+            S::store(noise_ + 2 * k * room_ + i, a);
+            S::store(noise_ + (2 * k + 1) * room_ + i, b);
+        }
+    }
+
+    // Diffuse and weigh: w = exp(-dt ((f(x) + f(y)) / 2 - E) / hbar), the symmetric splitting.
+    QC_KERNEL void move(const T* noise, T reference, double* total) {
+        Totals<T> part[terms][sums / S::width];
+        const T scale = static_cast<T>(-rate_);
+        for (std::int64_t i = 0; i < room_; i += sums)
+            for (int k = 0; k < sums / S::width; ++k) {
+                const std::int64_t j = i + k * S::width;
+                const V x = S::load(x_ + j);
+                V y = S::fma(V{} + spread_, S::load(noise + j), x);
+                if constexpr (guided) y = S::fma(V{} + push_, guide_.slope(x), y);
+                const V before = S::load(local_ + j), f = energy(y);
+                V w = VectorMath<T>::exp(scale * (T(0.5) * (before + f) - reference));
+                const std::int64_t live = task_.size - j;
+                if (live < S::width) w = live > 0 ? S::keep(w, typename S::Lanes{static_cast<int>(live)}) : V{};
+                S::store(next_ + j, y);
+                S::store(next_local_ + j, f);
+                double wide[S::width];
+                for (int l = 0; l < S::width; ++l) wide[l] = static_cast<double>(w[l]);
+                std::copy(wide, wide + S::width, weight_ + j);
+                const V square = y * y, wx2 = w * square;
+                part[0][k].add(w);
+                part[1][k].add(w * w);
+                part[2][k].add(w * f);
+                part[3][k].add(w * y);
+                part[4][k].add(wx2);
+                part[5][k].add(wx2 * square);
+            }
+        for (int t = 0; t < terms; ++t) {
+            alignas(vector_bytes) double lane[sums];
+            for (int k = 0; k < sums / S::width; ++k) part[t][k].store(lane + k * S::width);
+            for (int half = sums / 2; half > 0; half /= 2)
+                for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
+            total[t] = lane[0];
+        }
+    }
+
+    // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it, so
+    // floor or ceil of its expected number of times.
+    void comb(double u) {
+        double total = 0;
+        for (std::int64_t i = 0; i < task_.size; ++i) total += weight_[i];
+        const double tooth = total / static_cast<double>(task_.size);
+        double reached = weight_[0];
+        std::int64_t from = 0;
+        for (std::int64_t k = 0; k < task_.size; ++k) {
+            const double place = (static_cast<double>(k) + u) * tooth;
+            while (reached < place && from + 1 < task_.size) reached += weight_[++from];
+            x_[k] = next_[from];
+            local_[k] = next_local_[from];
+        }
+        std::fill(x_ + task_.size, x_ + room_, x_[0]);
+        std::fill(local_ + task_.size, local_ + room_, local_[0]);
+    }
+
+    static inline const double zero_ = 0;
+    static inline const paths::Potential unit_{&zero_, 1};
+
+    const DmcTask& task_;
+    const paths::DmcRun& run_;
+    P potential_;
+    PolynomialLanes<T> guide_;
+    std::int64_t room_, block_ = -1;
+    double* weight_;
+    T *x_, *local_, *next_, *next_local_, *noise_;
+    double rate_;
+    T spread_, push_, kinetic_;
+};
+
+}  // namespace
+}  // namespace qcore::QC_ISA

@@ -1,0 +1,156 @@
+"""Metropolis sampling: what must not change its chains, and how they are kept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from qcore import _core
+from qcore.paths import CheckpointError, SampleResult, run
+
+from .metropolis_support import EVERY_MOVE, LATTICE, QUARTIC, engine, quartic, sample
+
+DTYPES = (torch.float32, torch.float64)
+
+
+def states(result: SampleResult) -> list[torch.Tensor]:
+    assert result.series is not None
+    return [*result.state.values(), result.series]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_do_not_depend_on_the_threads(dtype: torch.dtype) -> None:
+    runs = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        result = sample(sweeps=40, moves=EVERY_MOVE, dtype=dtype, histogram=(-2.0, 2.0, 20), keep_chains=True)
+        runs.append(states(result))
+    torch.set_num_threads(1)
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_chain_is_the_same_in_any_company(dtype: torch.dtype) -> None:
+    many = sample(chains=70, sweeps=30, moves=EVERY_MOVE, dtype=dtype, keep_chains=True)
+    few = sample(chains=21, sweeps=30, moves=EVERY_MOVE, dtype=dtype, keep_chains=True)
+    for name, value in few.state.items():
+        assert torch.equal(many.state[name][..., :21], value), name
+    assert many.series is not None
+    assert few.series is not None
+    assert torch.equal(many.series[..., :21], few.series)
+
+
+@pytest.mark.parametrize("potential", [QUARTIC, quartic])
+def test_runs_may_be_cut_anywhere(tmp_path: Path, potential: object) -> None:
+    settings: dict[str, object] = {
+        "potential": potential,
+        "moves": EVERY_MOVE,
+        "chains": 5,
+        "every": 3,
+        "keep_chains": True,
+        "histogram": (-1.0, 1.0, 10),
+    }
+    whole = states(sample(sweeps=20, warmup=40, **settings))
+    first = sample(sweeps=7, warmup=40, block=2, **settings)
+    pieces = states(sample(sweeps=13, block=5, previous=first, **settings))
+    assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
+    file = tmp_path / "run"
+    sample(sweeps=7, warmup=40, checkpoint=file, **settings)
+    resumed = states(sample(sweeps=20, warmup=40, checkpoint=file, **settings))
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    sample(sweeps=3, warmup=0, checkpoint=file)
+    for change in (
+        {"seed": 8},
+        {"potential": [0.0, 0.0, 0.6]},
+        {"moves": ("single",)},
+        {"dtype": torch.float64},
+    ):
+        with pytest.raises(CheckpointError, match="expected a checkpoint of this run"):
+            sample(sweeps=5, warmup=0, checkpoint=file, **change)
+
+
+CHAINS = """
+import hashlib, torch
+from qcore.paths import metropolis
+digest = hashlib.sha256()
+moves = ("single", "staging", "bisection", "displacement", "reflection")
+for dtype in (torch.float32, torch.float64):
+    for scheme in ("trapezoid", "takahashi-imada"):
+        r = metropolis([0.1, 0.2, 0.5, 0.0, 1.0], beta=2.0, slices=16, chains=21, sweeps=20, warmup=10,
+                       moves=moves, scheme=scheme, dtype=dtype, keep_chains=True, lags=(4,))
+        for value in (*r.state.values(), r.series):
+            digest.update(value.contiguous().numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_chains_are_the_same_with_every_fused_multiply_add() -> None:
+    digests = []
+    for isa in _core.isa_available():
+        if isa in ("x86-64-v2", "baseline"):
+            continue
+        environment = {**os.environ, "QCORE_ISA": isa}
+        done = subprocess.run(
+            [sys.executable, "-c", CHAINS], env=environment, capture_output=True, text=True, check=True
+        )
+        digests.append(done.stdout)
+    assert len(set(digests)) <= 1
+
+
+def test_the_plainest_instruction_set_samples_as_well() -> None:
+    code = (
+        "from qcore.paths import metropolis\n"
+        "r = metropolis([0, 0, 0.5, 0, 1.0], beta=2.0, slices=16, chains=64, sweeps=800, warmup=200, "
+        "moves=('single', 'staging', 'displacement'), segment=8, seed=1)\n"
+        "print(r['x2'].mean, r['x2'].error)"
+    )
+    environment = {**os.environ, "QCORE_ISA": _core.isa_available()[0]}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    mean, error = map(float, done.stdout.split())
+    assert abs(mean - LATTICE["trapezoid"][0]) < 4 * error
+    assert error < 0.01
+
+
+def test_histogram_is_the_density_of_the_beads() -> None:
+    result = sample(moves=("single", "staging"), histogram=(-1.5, 1.5, 30), sweeps=400, keep_chains=True)
+    counts_of = result.state["histogram"]
+    assert float(counts_of.sum()) <= 400 * 128 * 16
+    centres = torch.linspace(-1.45, 1.45, 30, dtype=torch.float64)
+    density = counts_of / counts_of.sum()
+    inside = float((density * centres**2).sum())
+    assert inside == pytest.approx(result["x2"].mean, rel=0.1)
+    assert float((density - density.flip(0)).abs().max()) < 0.01
+
+
+def test_every_measures_fewer() -> None:
+    all_of_them = run(engine(), sweeps=12, keep_chains=True)
+    third = run(engine(every=3), sweeps=12, keep_chains=True)
+    assert all_of_them.series is not None
+    assert third.series is not None
+    assert torch.equal(third.series, all_of_them.series[2::3])
+
+
+def test_a_potential_that_overflows_is_only_never_entered() -> None:
+    def walled(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x.abs() < 1, 0 * x, torch.full_like(x, float("inf")))
+
+    def undefined(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x.abs() < 1, 0 * x, torch.full_like(x, float("nan")))
+
+    for potential in (walled, undefined):
+        result = sample(
+            potential=potential, chains=16, sweeps=30, warmup=20, moves=("single", "displacement")
+        )
+        assert float(result.state["x"].abs().max()) < 1
+        assert 0 < float(result.acceptance.mean()) < 1
