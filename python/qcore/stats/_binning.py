@@ -245,7 +245,7 @@ def _choose(mean: float, errors: list[float], counts: list[int], total: int, cha
     if not errors or not math.isfinite(mean) or not math.isfinite(errors[0]):
         why = "one measurement" if math.isfinite(mean) and not errors else "not finite"
         return Estimate(mean, math.nan, math.nan, math.nan, math.nan, total, chains, "binning", 1, why)
-    if errors[0] == 0.0:
+    if errors[0] * math.sqrt(counts[0]) <= 8.0 * np.finfo(np.float64).eps * abs(mean):  # rounding of the mean
         return Estimate(mean, 0.0, 0.5, 0.0, float(total), total, chains, "binning", 1)
     enough = [level for level, count in enumerate(counts) if count >= ENOUGH_BLOCKS] or [0]
     plateau = [level for level in enough if 8**level > 2 * counts[0] * (errors[level] / errors[0]) ** 4]
