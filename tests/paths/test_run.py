@@ -323,12 +323,29 @@ def test_families_of_observables() -> None:
         ({"sweeps": 1, "time_limit": -1}, ValueError, "time_limit: expected a number of seconds >= 0"),
         ({"sweeps": 1, "time_limit": "1"}, TypeError, "time_limit: expected a real number"),
         ({"sweeps": 1, "checkpoint_seconds": float("nan")}, ValueError, "checkpoint_seconds: expected"),
+        ({"sweeps": 1, "checkpoint": 3}, TypeError, "checkpoint: expected the path of a file or None"),
         ({"sweeps": 1, "previous": 3}, TypeError, "previous: expected a SampleResult"),
     ],
 )
 def test_refusals(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         run(Ar1(), **arguments)
+
+
+def test_what_is_no_engine_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match="engine: expected one with name, observables, config, start, advance"
+    ):
+        run(3, sweeps=1)  # type: ignore[arg-type]
+
+
+def test_chains_that_were_not_kept_cannot_be_kept_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tally, "SERIES_BYTES", 100)
+    part = run(Ar1(), sweeps=50)
+    with pytest.raises(
+        ValueError, match="keep_chains: expected False where only bins were kept so far, got True"
+    ):
+        run(Ar1(), sweeps=50, previous=part, keep_chains=True)
 
 
 def test_results_of_other_runs_are_refused() -> None:

@@ -223,6 +223,18 @@ def test_merging_many_with_rests() -> None:
     assert merged.samples == 3000
 
 
+@pytest.mark.parametrize("angle", [0.0, 2.0, math.pi, -math.pi])
+def test_the_angle_of_the_mean_weight(angle: float) -> None:
+    """Gaussian phases about an angle, also about pi, where branches of the logarithm meet."""
+    log_w = 1j * (angle + 0.1 * torch.randn(10000, dtype=torch.float64))
+    mean, error = weights(log_w).log_mean
+    turned = complex(mean) - 1j * angle
+    assert abs(turned.real + 0.005) < 4 * float(error.real)
+    assert abs(math.remainder(turned.imag, 2 * math.pi)) < 4 * float(error.imag)
+    assert float(error.imag) == pytest.approx(0.1 / 100, rel=0.3)
+    assert float(error.real) == pytest.approx(0.1**2 / math.sqrt(2) / 100, rel=0.3)
+
+
 def test_huge_and_tiny_weights() -> None:
     log_w = torch.randn(1000, dtype=torch.float64)
     o = torch.randn(1000, dtype=torch.float64)

@@ -138,7 +138,7 @@ def test_little_and_nothing() -> None:
     assert empty.errors()[0].shape == (0, 2)
     one = binned(torch.ones(1, 1, 1))
     assert one.estimates()[0].unreliable == "one measurement"
-    constant = binned(torch.full((700, 1, 2), 2.5))
+    constant = binned(torch.full((5003, 1, 2), 3.7, dtype=torch.float64))
     assert (constant.estimates()[0].error, constant.estimates()[0].tau_int) == (0.0, 0.5)
     x = torch.zeros(300, 1, 1)
     x[3] = math.nan

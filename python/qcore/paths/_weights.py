@@ -20,7 +20,7 @@ from qcore._ops._check import require_tensor, shape, wrong_type, wrong_value
 from qcore.stats import Jackknife
 from qcore.stats._jackknife import leave_one_out, without_each
 
-BLOCKS = 64  # at least this many blocks of equal size are kept for errors, and fewer than twice as many
+BLOCKS = 64  # of equal size are kept for errors, or more, but fewer than twice as many
 _SIGNIFICANT = 5.0  # average phase in units of its error
 _ENOUGH = 30.0  # effective samples, N phase^2 of complex weights
 
@@ -225,11 +225,12 @@ class Weights:
 
         Complex where the weights are: the imaginary part is the angle of the sum, with its error.
         """
-        top = self._on_one_scale().top[0]
-        mean = self._leave_out(lambda sums: (sums.w / sums.number).log())
-        if self._complex_weights:
-            return mean.value + top, mean.error
-        return mean.value.real + top, mean.error.real
+        sums = self._on_one_scale()
+        mean = sums.w.sum() / sums.number.sum()
+        # Logarithms of ratios to the mean, so that no angle is cut at pi.
+        error = self._leave_out(lambda left: (left.w / left.number / mean).log()).error
+        value = mean.log() + sums.top[0]
+        return (value, error) if self._complex_weights else (value.real, error.real)
 
     def expectation(self) -> Expectation:
         """<O> = sum w O / sum w, with an error that knows how numerator and denominator vary together.

@@ -6,6 +6,7 @@ H. Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989). Memory grows as 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from qcore._ops._check import require_tensor, shape, wrong_type, wrong_value
 
-from ._estimate import ENOUGH_BLOCKS, Estimate, doubts
+from ._estimate import ENOUGH_BLOCKS, Estimate, disagreement, doubts
 
 _GROUPS = 64
 _CHUNK_VALUES = 2**18  # about as many are taken in together: few calls, and they stay in the cache
@@ -163,7 +164,7 @@ class Binning:
         The bin size B is the smallest with B^3 > 2 N (e_B / e_1)^4, e being the errors by bin size: there the
         correlation that is left between bins weighs less than the scatter of the error (R. M. Lee et al.,
         Phys. Rev. E 83, 066706 (2011)). Where no size with 30 bins does it there is no plateau, and the
-        estimate is marked unreliable.
+        estimate is marked unreliable; as it is where the means of chains scatter more than their errors.
         """
         observables, chains = math.prod(self.shape[:-1]), self.shape[-1]
         total = self.measurements * chains
@@ -173,7 +174,12 @@ class Binning:
         mean = pooled[0].mean.flatten().tolist()
         errors = self.errors()[0].reshape(-1, observables)
         counts = [pool.bins for pool in pooled if pool.bins > 1]
-        return [_choose(mean[i], errors[:, i].tolist(), counts, total, chains) for i in range(observables)]
+        found = [_choose(mean[i], errors[:, i].tolist(), counts, total, chains) for i in range(observables)]
+        means = self.means().reshape(observables, self.groups).numpy()
+        return [
+            entry if entry.unreliable else replace(entry, unreliable=disagreement(means[i], entry))
+            for i, entry in enumerate(found)
+        ]
 
     def _take(self, chunk: Tensor) -> None:
         bins = [chunk]
@@ -239,7 +245,7 @@ def _choose(mean: float, errors: list[float], counts: list[int], total: int, cha
     if not errors or not math.isfinite(mean) or not math.isfinite(errors[0]):
         why = "one measurement" if math.isfinite(mean) and not errors else "not finite"
         return Estimate(mean, math.nan, math.nan, math.nan, math.nan, total, chains, "binning", 1, why)
-    if errors[0] == 0.0:
+    if errors[0] * math.sqrt(counts[0]) <= 8.0 * np.finfo(np.float64).eps * abs(mean):  # rounding of the mean
         return Estimate(mean, 0.0, 0.5, 0.0, float(total), total, chains, "binning", 1)
     enough = [level for level, count in enumerate(counts) if count >= ENOUGH_BLOCKS] or [0]
     plateau = [level for level in enough if 8**level > 2 * counts[0] * (errors[level] / errors[0]) ** 4]
