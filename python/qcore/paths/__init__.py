@@ -3,6 +3,7 @@
 from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
 from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._closed_forms import free_kernel, mehler
+from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._dmc import dmc
 from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
 from qcore.paths._hmc import hmc

@@ -142,8 +142,8 @@ def hmc_phi4(
 
     "unit" is the action of Albergo, Kanwar, Shanahan, Phys. Rev. D 100, 034515 (2019): phi_unit =
     phi_quarter / sqrt 2 at the same mass2 and coupling. With dt = a = 1 the form
-    -2 k sum phi phi' + (1 - 2 l) phi^2 + l phi^4 is the unit one with k (4 + mass2) = 1 - 2 l, coupling k^2 = l
-    and phi_unit = sqrt k phi.
+    -2 k sum phi phi' + (1 - 2 l) phi^2 + l phi^4 is the unit one with k (4 + mass2) = 1 - 2 l, coupling k^2 =
+    l and phi_unit = sqrt k phi.
 
     Args:
         shape: (T, L), rows and columns; correlators are along T.
@@ -162,8 +162,8 @@ def hmc_phi4(
             qcore.paths.run takes them.
 
     Returns:
-        SampleResult with action_density S/(T L) (per site); abs_phi, |M| of the mean field M; phi2 and phi4, means over
-        the sites; susceptibility T L M^2; exp_minus_dh (1 if all is well); correlator_t =
+        SampleResult with action_density S/(T L) (per site); abs_phi, |M| of the mean field M; phi2 and phi4,
+        means over the sites; susceptibility T L M^2; exp_minus_dh (1 if all is well); correlator_t =
         sum_s Phi_s Phi_{s+t} / (T L), Phi_s the sum over row s.
 
     Raises:
