@@ -9,51 +9,6 @@ def isa_available() -> list[str]: ...
 def num_threads() -> int: ...
 def measure_fma_rate(dtype: str, seconds: float, threads: int) -> float: ...
 def measure_triad(megabytes: float, seconds: float, threads: int) -> float: ...
-def transfer_forward(
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    psi_sign: Any | None,
-    taps_sign: Any | None,
-    factor_sign: Any | None,
-    out: Any,
-    second: Any | None,
-    kept: Any | None,
-    steps: int,
-    boundary: int,
-    semiring: int,
-    scaled: bool,
-    keep_every: int,
-    backend: int,
-) -> None: ...
-def transfer_adjoint(
-    grad: Any,
-    kept: Any | None,
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    psi_sign: Any | None,
-    taps_sign: Any | None,
-    factor_sign: Any | None,
-    grad_psi: Any,
-    grad_taps: Any | None,
-    grad_factor: Any | None,
-    steps: int,
-    boundary: int,
-    semiring: int,
-    scaled: bool,
-    keep_every: int,
-    backend: int,
-) -> None: ...
-def transfer_best_path(
-    psi: Any,
-    taps: Any,
-    factor: Any | None,
-    ends: Any,
-    sites: Any,
-    steps: int,
-    boundary: int,
-) -> None: ...
 def stencil_residual_chain(
     x: Any,
     taps: Any,

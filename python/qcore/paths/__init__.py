@@ -3,7 +3,6 @@
 from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
 from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._closed_forms import free_kernel, mehler
-from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._dmc import dmc
 from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
 from qcore.paths._hmc import hmc
@@ -66,8 +65,6 @@ __all__ = [
     "lattice_oscillator",
     "lattice_states",
     "least_action_path",
-    "log_jacobian",
-    "mehler",
     "levy_bridge",
     "log_jacobian",
     "mehler",
