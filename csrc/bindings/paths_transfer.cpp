@@ -61,14 +61,14 @@ void best_path(py::handle psi, py::handle taps, py::handle factor, py::handle en
 }  // namespace
 
 void register_paths_transfer(py::module_& m) {
-    m.def("transfer_forward", &forward, py::arg("psi"), py::arg("taps"), py::arg("factor"), py::arg("psi_sign"), py::arg("taps_sign"),
+    m.def("paths_transfer_forward", &forward, py::arg("psi"), py::arg("taps"), py::arg("factor"), py::arg("psi_sign"), py::arg("taps_sign"),
           py::arg("factor_sign"), py::arg("out"), py::arg("second"), py::arg("kept"), py::arg("steps"), py::arg("boundary"),
           py::arg("semiring"), py::arg("scaled"), py::arg("keep_every"), py::arg("backend"));
-    m.def("transfer_adjoint", &adjoint, py::arg("grad"), py::arg("kept"), py::arg("psi"), py::arg("taps"), py::arg("factor"),
+    m.def("paths_transfer_adjoint", &adjoint, py::arg("grad"), py::arg("kept"), py::arg("psi"), py::arg("taps"), py::arg("factor"),
           py::arg("psi_sign"), py::arg("taps_sign"), py::arg("factor_sign"), py::arg("grad_psi"), py::arg("grad_taps"),
           py::arg("grad_factor"), py::arg("steps"), py::arg("boundary"), py::arg("semiring"), py::arg("scaled"), py::arg("keep_every"),
           py::arg("backend"));
-    m.def("transfer_best_path", &best_path, py::arg("psi"), py::arg("taps"), py::arg("factor"), py::arg("ends"), py::arg("sites"),
+    m.def("paths_transfer_best_path", &best_path, py::arg("psi"), py::arg("taps"), py::arg("factor"), py::arg("ends"), py::arg("sites"),
           py::arg("steps"), py::arg("boundary"));
 }
 

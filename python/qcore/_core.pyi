@@ -77,7 +77,7 @@ def paths_sample(
     mean: Any,
     variance: Any,
 ) -> None: ...
-def transfer_forward(
+def paths_transfer_forward(
     psi: Any,
     taps: Any,
     factor: Any | None,
@@ -94,7 +94,7 @@ def transfer_forward(
     keep_every: int,
     backend: int,
 ) -> None: ...
-def transfer_adjoint(
+def paths_transfer_adjoint(
     grad: Any,
     kept: Any | None,
     psi: Any,
@@ -113,7 +113,7 @@ def transfer_adjoint(
     keep_every: int,
     backend: int,
 ) -> None: ...
-def transfer_best_path(
+def paths_transfer_best_path(
     psi: Any,
     taps: Any,
     factor: Any | None,

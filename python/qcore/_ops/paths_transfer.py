@@ -59,7 +59,7 @@ def _run(tensors: Any, outputs: Tensors, kept: Tensor | None, settings: Any) -> 
     results = out, second if given else None, kept
     codes = steps, BOUNDARIES[boundary], SEMIRINGS[semiring], scaled, keep_every, BACKENDS[backend]
     psi, taps, factor, psi_sign, taps_sign, factor_sign = _contiguous(tensors)
-    _core.transfer_forward(psi, taps, factor, psi_sign, taps_sign, factor_sign, *results, *codes)
+    _core.paths_transfer_forward(psi, taps, factor, psi_sign, taps_sign, factor_sign, *results, *codes)
 
 
 def _transfer_cpu(*args: Any) -> Tensors:
@@ -104,7 +104,7 @@ def _adjoint_cpu(*args: Any) -> Tensors:
     grad, kept, *chain = _contiguous(args[: 2 + _TENSORS])
     psi, taps, factor, psi_sign, taps_sign, factor_sign = chain
     inputs = grad, kept, psi, taps, factor, psi_sign, taps_sign, factor_sign
-    _core.transfer_adjoint(*inputs, *results, *codes)
+    _core.paths_transfer_adjoint(*inputs, *results, *codes)
     return outputs
 
 
@@ -336,7 +336,7 @@ def best_path(
     sites = torch.empty(psi.shape[0], steps + 1, dtype=torch.float64)
     own = None if factor is None else factor.detach().contiguous()
     at = ends.double().contiguous()
-    _core.transfer_best_path(
+    _core.paths_transfer_best_path(
         psi.detach().contiguous(), taps.detach().contiguous(), own, at, sites, steps, BOUNDARIES[boundary]
     )
     return sites.long()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qcore import experiment
 from qcore._atomic import replacing
+from qcore._interrupt import stopping_on_interrupt
 from qcore._optional import MissingPackage
 from qcore.checkpoint import load_checkpoint
 from qcore.cli import figures
@@ -25,7 +26,6 @@ from qcore.cli.arguments import (
     prepare_folder,
 )
 from qcore.cli.evolve import evolution
-from qcore.cli.interrupt import stopping_on_interrupt
 from qcore.cli.progress import GridProgress, grid_progress
 from qcore.cli.workers import Workers, checkpoint_name
 from qcore.data import Digits

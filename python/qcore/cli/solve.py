@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from qcore import schrodinger
+from qcore._interrupt import stopping_on_interrupt
 from qcore.cli import solve_pictures
 from qcore.cli.arguments import CommandError, integer, positive
-from qcore.cli.interrupt import stopping_on_interrupt
 from qcore.cli.motion import Motion, lowest_states, move, relax
 from qcore.cli.potentials import POTENTIALS, covered, packet_transmission
 from qcore.cli.problem import NumberList, Plan, Problem, Settings, read_problem

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from qcore._interrupt import stopping_on_interrupt
 from qcore.checkpoint import Checkpoint, CheckpointError, DataSource, load_checkpoint, save_checkpoint
 from qcore.cli.arguments import (
     BUNDLED_BATCH_SIZE,
@@ -25,7 +26,6 @@ from qcore.cli.arguments import (
     positive,
     prepare_folder,
 )
-from qcore.cli.interrupt import stopping_on_interrupt
 from qcore.cli.progress import progress
 from qcore.cli.results import headline, table, write_results
 from qcore.training import Epoch, TrainConfig, Trainer
