@@ -226,7 +226,7 @@ def test_the_kernels_refuse_on_their_own():
             "keep_every": 0,
             "backend": 0,
         } | change
-        _core.transfer_forward(**given)
+        _core.paths_transfer_forward(**given)
 
     call()
     for change, message in (
@@ -254,4 +254,4 @@ def test_the_kernels_refuse_on_their_own():
             call(**change)
     ends = torch.tensor([0.0, 5.0], dtype=torch.float64)
     with pytest.raises(ValueError, match="ends: expected sites from 0 to 4"):
-        _core.transfer_best_path(psi, taps, None, ends, torch.empty(2, 3, dtype=torch.float64), 2, 0)
+        _core.paths_transfer_best_path(psi, taps, None, ends, torch.empty(2, 3, dtype=torch.float64), 2, 0)
