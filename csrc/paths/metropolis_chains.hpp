@@ -105,10 +105,16 @@ class Chains {
     explicit Chains(const MetropolisTask& t)
         : t_(t), c_(*t.call), action_(t), beads_(t.beads), link_(static_cast<T>(c_.link)), free_(c_.pinned ? 1 : 0),
           moving_(c_.pinned ? t.beads - 2 : t.beads), stream_(static_cast<std::uint32_t>(t.first_chain), c_.seed) {
-        T* const scratch = static_cast<T*>(thread_scratch(static_cast<std::size_t>((beads_ + 2 * (c_.segment + 8)) * S::width) * sizeof(T)));
+        T* const scratch = static_cast<T*>(thread_scratch(static_cast<std::size_t>((beads_ + 2 * (c_.segment + 8)) * S::width + 2 * c_.segment) * sizeof(T)));
         x_ = scratch;
         y_ = x_ + beads_ * S::width;
         z_ = y_ + (c_.segment + 8) * S::width;
+        share_ = z_ + (c_.segment + 8) * S::width;
+        sigma_ = share_ + c_.segment;
+        for (std::int64_t r = 0; r < c_.segment; ++r) {
+            share_[r] = T(1) / static_cast<T>(r + 1);
+            sigma_[r] = std::sqrt(static_cast<T>(r) * share_[r] / link_);
+        }
     }
 
     void run() {
@@ -334,9 +340,8 @@ class Chains {
             const V y0 = y, x0 = x;
             x = at(wrap(begin + k));
             if (remaining > 0) {
-                const T share = T(1) / static_cast<T>(remaining + 1);
-                const T sigma = std::sqrt(static_cast<T>(remaining) * share / link_);
-                y = S::fma(V{} + sigma, S::load(z_ + (k - 1) * S::width), S::fma(end - y, V{} + share, y));
+                const V drift = S::fma(end - y, V{} + share_[remaining], y);
+                y = S::fma(V{} + sigma_[remaining], S::load(z_ + (k - 1) * S::width), drift);
                 S::store(y_ + k * S::width, y);
             } else y = end;
             if (c_.midpoint) change += action_.value((y + y0) * T(0.5)) - action_.value((x + x0) * T(0.5));
@@ -493,7 +498,8 @@ class Chains {
     V step_[2];
     VI accepted_{};
     double proposed_[most_moves] = {}, taken_[most_moves][S::width] = {};
-    T *x_, *y_, *z_;
+    T *x_, *y_, *z_;       // path, segment, normals
+    T *share_, *sigma_;    // of a bridge's next bead, by the links that remain after it: weight of the end, spread
 };
 
 template <class T, class P>
