@@ -1,1 +1,1 @@
-"""Benchmarks of the path family."""
+"""The path family beside what a user would pick instead."""
