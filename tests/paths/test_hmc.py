@@ -380,6 +380,16 @@ def test_the_kernel_refuses_by_itself(changes: dict[str, Any], message: str) -> 
         _core.paths_hmc(*arguments(**changes))
 
 
+@pytest.mark.parametrize(("chains", "count"), [(0, 2), (4, 0), (0, 0)])
+def test_nothing_to_do(chains: int, count: int) -> None:
+    f64 = {"dtype": torch.float64}
+    x, tuning = torch.full((chains, 5), 0.5), torch.zeros(chains, 4, **f64)
+    measured, accepted = torch.zeros(count, 7, chains, **f64), torch.ones(chains, **f64)
+    _core.paths_hmc(*arguments(count=count, x=x, tuning=tuning, measured=measured, accepted=accepted))
+    assert bool((x == 0.5).all()) or count
+    assert not accepted.any() or count
+
+
 def test_the_kernel_refuses_shared_memory() -> None:
     shared = torch.zeros(40, dtype=torch.float64)
     with pytest.raises(ValueError, match="accepted: expected memory of its own"):
