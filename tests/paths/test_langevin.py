@@ -231,7 +231,7 @@ def digest() -> str:
         ({"warmup": 3}, "warmup: expected a multiple"),
         ({"measure_every": 0}, "measure_every"),
         ({"lags": (8,)}, "lags: expected ints from 0 to 7"),
-        ({"x0": torch.zeros(3)}, "x0|start"),
+        ({"x0": torch.zeros(3)}, "x0: expected shape"),
         ({"seed": -1}, "seed"),
         ({"dtype": torch.int64}, "dtype"),
     ],
