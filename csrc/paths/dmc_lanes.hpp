@@ -24,7 +24,7 @@ class Population {
 
     explicit Population(const DmcTask& task)
         : task_(task), run_(*task.run), potential_(task.potential), guide_(guided ? *task.guide : unit_),
-          room_((task.size + sums - 1) / sums * sums) {
+          room_((task.size / sums + 1) * sums) {
         constexpr int arrays = 4 + R::normals;
         const std::size_t numbers = static_cast<std::size_t>(room_);
         weight_ = static_cast<double*>(thread_scratch(numbers * (sizeof(double) + arrays * sizeof(T))));
@@ -83,7 +83,7 @@ class Population {
         for (int o = 1; o < 5; ++o) mean[o] += total[o + 1] / total[0];
         mean[5] += total[0] * total[0] / (size * total[1]);
         const auto words = philox({purpose(1), static_cast<std::uint32_t>(task_.population), static_cast<std::uint32_t>(number), 0}, run_.seed);
-        comb(uniform(words[0], words[1]));
+        comb(uniform(words[0], words[1]), total[0]);
     }
 
     QC_KERNEL void draw(std::int64_t i) {
@@ -134,18 +134,25 @@ class Population {
     }
 
     // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it, so
-    // floor or ceil of its expected number of times.
-    void comb(double u) {
-        double total = 0;
-        for (std::int64_t i = 0; i < task_.size; ++i) total += weight_[i];
-        const double tooth = total / static_cast<double>(task_.size);
-        double reached = weight_[0];
-        std::int64_t from = 0;
-        for (std::int64_t k = 0; k < task_.size; ++k) {
-            const double place = (static_cast<double>(k) + u) * tooth;
-            while (reached < place && from + 1 < task_.size) reached += weight_[++from];
-            x_[k] = next_[from];
-            local_[k] = next_local_[from];
+    // floor or ceil of its expected number of times. Each is written twice whether wanted or not: that leaves no branch to guess.
+    void comb(double u, double total) {
+        const std::int64_t size = task_.size;
+        const double per_weight = static_cast<double>(size) / total, all = static_cast<double>(size);
+        T *const x = x_, *const local = local_;
+        double reached = 0;
+        std::int64_t k = 0;
+        for (std::int64_t i = 0; i < size && k < size; ++i) {
+            reached += weight_[i];
+            const double teeth = reached * per_weight + (1 - u);
+            const std::int64_t end = teeth < all && i + 1 < size ? static_cast<std::int64_t>(teeth) : size;
+            const T place = next_[i], energy = next_local_[i];
+            x[k] = x[k + 1] = place;
+            local[k] = local[k + 1] = energy;
+            for (std::int64_t copy = k + 2; copy < end; ++copy) {
+                x[copy] = place;
+                local[copy] = energy;
+            }
+            k = end;
         }
         std::fill(x_ + task_.size, x_ + room_, x_[0]);
         std::fill(local_ + task_.size, local_ + room_, local_[0]);

@@ -60,7 +60,7 @@ def test_leapfrog_against_plain_leapfrog(shape: tuple[int, int]) -> None:
 
 
 def test_a_trajectory_run_backwards_ends_where_it_began() -> None:
-    model = field_model(-4.0, 5.1, "unit")
+    model = field_model(-4.0, 5.1, "lattice")
     x, p = 0.5 * normals(5, 6, 6), normals(5, 6, 6, seed=2)
     y, w = x.clone(), p.clone()
     leapfrog_phi4(model, step=0.02, steps=25, phi=y, momenta=w)
@@ -71,7 +71,7 @@ def test_a_trajectory_run_backwards_ends_where_it_began() -> None:
 
 
 def test_the_energy_error_of_a_trajectory_is_of_second_order() -> None:
-    model = field_model(-4.0, 5.1, "unit")
+    model = field_model(-4.0, 5.1, "lattice")
     x, p = 0.5 * normals(30, 8, 8), normals(30, 8, 8, seed=2)
     errors = []
     for steps in (20, 40, 80):
@@ -109,7 +109,7 @@ def exact_2x2(model: FieldModel) -> dict[str, float]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("convention", "mass2", "coupling"),
-    [("canonical", -0.5, 0.4), ("quarter", 0.7, 2.0), ("unit", -1.0, 1.5)],
+    [("continuum", -0.5, 0.4), ("lattice", -1.0, 1.5)],
 )
 def test_two_by_two(convention: str, mass2: float, coupling: float, dtype: torch.dtype) -> None:
     result = hmc_phi4(
@@ -125,7 +125,7 @@ def test_two_columns_in_eight_steps_of_time() -> None:
         shape=(8, 2),
         mass2=1.0,
         coupling=0.5,
-        spacing=(0.25, 1.0),
+        dt=0.25,
         chains=64,
         trajectories=2500,
         warmup=100,
@@ -137,16 +137,16 @@ def test_two_columns_in_eight_steps_of_time() -> None:
 
 
 def test_free_field_mode_by_mode() -> None:
-    m2, shape, spacing = 0.4, (6, 8), (0.8, 1.25)
+    m2, shape, dt, a = 0.4, (6, 8), 0.8, 1.25
     k, q = (torch.arange(n, dtype=torch.float64) * 2 * math.pi / n for n in shape)
-    dt, a = spacing
     inverse = (
         (a / dt) * 4 * torch.sin(k / 2)[:, None] ** 2 + (dt / a) * 4 * torch.sin(q / 2) ** 2 + dt * a * m2
     )
     time = torch.arange(4, dtype=torch.float64)
     slow = (torch.cos(k[:, None] * time) / inverse[:, :1]).mean(0)
     result = hmc_phi4(
-        shape=shape, mass2=m2, coupling=0.0, spacing=spacing, chains=1024, trajectories=60, warmup=60, seed=6,
+        shape=shape, mass2=m2, coupling=0.0, spacing=a,
+        dt=dt, chains=1024, trajectories=60, warmup=60, seed=6,
         leapfrog_steps=8, dtype=torch.float64,
     )  # fmt: skip
     assert_near(
@@ -158,14 +158,12 @@ def test_free_field_mode_by_mode() -> None:
 
 
 def test_the_conventions_are_one_model() -> None:
-    """phi_unit = phi_quarter / sqrt 2 at the same mass2 and coupling (notes, 2.6)."""
+    """phi_lattice = phi_continuum / sqrt 2 with lambda = 4 g at the same m^2."""
     phi = normals(3, 5, 5)
     for mass2, coupling in ((-4.0, 5.1), (0.3, 0.0)):
-        unit, quarter = (plain_action(f, *field_model(mass2, coupling, c)) for f, c in (
-            (phi / math.sqrt(2), "unit"), (phi, "quarter")))  # fmt: skip
-        torch.testing.assert_close(unit, quarter, rtol=1e-13, atol=1e-12)
-        canonical = plain_action(phi, *field_model(mass2, coupling / 4, "canonical"))
-        torch.testing.assert_close(canonical, quarter, rtol=1e-13, atol=1e-12)
+        lattice = plain_action(phi / math.sqrt(2), *field_model(mass2, 4 * coupling, "lattice"))
+        continuum = plain_action(phi, *field_model(mass2, coupling))
+        torch.testing.assert_close(lattice, continuum, rtol=1e-13, atol=1e-12)
 
 
 # --- bookkeeping ----------------------------------------------------------------------------------
@@ -210,8 +208,9 @@ def digest() -> str:
         ({"coupling": 0.0}, "mass2: expected a number > 0"),
         ({"mass2": math.nan}, "mass2"),
         ({"convention": "kappa"}, "convention"),
-        ({"spacing": (1.0, 0.0)}, "spacing"),
-        ({"spacing": 1.0}, "spacing"),
+        ({"spacing": 0.0}, "spacing"),
+        ({"dt": -1.0}, "dt"),
+        ({"convention": "lattice", "dt": 0.5}, "spacing and dt: expected 1"),
         ({"chains": 0}, "chains"),
         ({"leapfrog_steps": 0}, "leapfrog_steps"),
         ({"start": torch.zeros(37, 5, 4)}, "start"),

@@ -89,7 +89,8 @@ class _Motion:
             self.covariance = (r / self.link / hop.abs().square()).to(kind)
 
     def _apply(self, spectrum: Tensor, x: Tensor) -> Tensor:
-        return torch.fft.irfft(torch.fft.rfft(x, dim=1) * spectrum, n=self.slices, dim=1)
+        result: Tensor = torch.fft.irfft(torch.fft.rfft(x, dim=1) * spectrum, n=self.slices, dim=1)
+        return result
 
     def _slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
