@@ -1,0 +1,1 @@
+"""The path family beside what a user would pick instead."""
