@@ -132,13 +132,16 @@ class Linear {
         }
     }
 
-    QC_KERNEL void step(const T* from, T* to) const {
+    void step(const T* from, T* to) const { products(from, taps_, factor_, to + line_.halo); }
+
+    // to(x) = factor(x) sum_k taps_k from(x + k), from the first problem's first site on.
+    QC_KERNEL void products(const T* from, const T* taps, const T* factor, T* to) const {
         line_.template tiles<B::tile>([&](auto n, std::int64_t i) {
             constexpr int U = n;
             V sum[parts * U];
-            B::products(sum, from + i * width, plane_, taps_, p_.kernel);
-            if (p_.factor) times<U, false>(sum, i);
-            T* const at = to + line_.halo + i * width;
+            B::products(sum, from + i * width, plane_, taps, p_.kernel);
+            if (factor) times<U, false>(sum, factor, i);
+            T* const at = to + i * width;
             for (int c = 0; c < parts; ++c)
                 for (int u = 0; u < U; ++u) S::store(at + c * plane_ + u * width, sum[c * U + u]);
         });
@@ -146,11 +149,11 @@ class Linear {
 
     // sum <- sum f, or conj(f).
     template <int U, bool conjugate>
-    void times(V (&sum)[parts * U], std::int64_t i) const {
+    void times(V (&sum)[parts * U], const T* factor, std::int64_t i) const {
         for (int u = 0; u < U; ++u) {
-            const V re = S::load(factor_ + (i + u) * width);
+            const V re = S::load(factor + (i + u) * width);
             if constexpr (is_complex) {
-                const V part = S::load(factor_ + plane_ + (i + u) * width), im = conjugate ? -part : part;
+                const V part = S::load(factor + plane_ + (i + u) * width), im = conjugate ? -part : part;
                 const V a = sum[u], b = sum[U + u];
                 sum[u] = S::fma(re, a, -(im * b));
                 sum[U + u] = S::fma(re, b, im * a);
@@ -211,25 +214,14 @@ class Linear {
         prepare(t);
         if (scales) multiply(pulled_, scales);
         if (p_.sum_factor) {
-            bare_products(psi);
+            products(psi, taps_, nullptr, product_);  // what the factor multiplies
             sum_factor(t, task);
         }
         gate();
         if (p_.sum_taps) sum_taps(t, psi, task);
         border(gated_);
-        products_back();
+        products(gated_, reversed_, nullptr, pulled_ + line_.halo);
         clear_gaps(pulled_);
-    }
-
-    // product_ = sum_k taps_k psi, what the factor multiplies; position x of the first problem at product_ + x.
-    QC_KERNEL void bare_products(const T* psi) const {
-        line_.template tiles<B::tile>([&](auto n, std::int64_t i) {
-            constexpr int U = n;
-            V sum[parts * U];
-            B::products(sum, psi + i * width, plane_, taps_, p_.kernel);
-            for (int c = 0; c < parts; ++c)
-                for (int u = 0; u < U; ++u) S::store(product_ + c * plane_ + (i + u) * width, sum[c * U + u]);
-        });
     }
 
     void sum_factor(std::int64_t t, std::int64_t task) const {
@@ -260,7 +252,7 @@ class Linear {
         for (std::int64_t i = 0; i < line_.vectors; ++i) {
             V v[parts];
             for (int c = 0; c < parts; ++c) v[c] = S::load(pulled_ + line_.halo + c * plane_ + i * width);
-            times<1, true>(v, i);
+            times<1, true>(v, factor_, i);
             for (int c = 0; c < parts; ++c) S::store(gated_ + line_.halo + c * plane_ + i * width, v[c]);
         }
         clear_gaps(gated_);
@@ -278,18 +270,6 @@ class Linear {
             for (; k + most <= kernel; k += most) B::template correlate<most>(sums + k * parts, a + at, psi + at + k, plane_, n);
             for (; k < kernel; ++k) B::template correlate<1>(sums + k * parts, a + at, psi + at + k, plane_, n);
         }
-    }
-
-    // pulled_(y) = sum_k conj(taps_k) gated_(y - k + K/2).
-    QC_KERNEL void products_back() const {
-        line_.template tiles<B::tile>([&](auto n, std::int64_t i) {
-            constexpr int U = n;
-            V sum[parts * U];
-            B::products(sum, gated_ + i * width, plane_, reversed_, p_.kernel);
-            T* const at = pulled_ + line_.halo + i * width;
-            for (int c = 0; c < parts; ++c)
-                for (int u = 0; u < U; ++u) S::store(at + c * plane_ + u * width, sum[c * U + u]);
-        });
     }
 
     const Plan& p_;

@@ -19,7 +19,7 @@ namespace {
 template <class T>
 struct Window {
     static constexpr int most_taps_log2 = 14, top = sizeof(T) == 4 ? 55 : 503, low = sizeof(T) == 4 ? 62 : 510;
-    static constexpr int enough = top - low + 2 + Scaled<T>::mantissa_bits + 2, most = Scaled<T>::bias;
+    static constexpr int enough = top - low + 2 + Scaled<T>::mantissa_bits + 2;
 };
 
 template <class T>
@@ -210,13 +210,15 @@ class LogSums {
 
     QC_KERNEL void forward_products(const T* from, T* to) const {
         T *const m = to + line_.halo, *const e = m + line_.size;
-        products(from, from + line_.size, taps_, [&](std::int64_t i, V value, V base, auto normal) {
-            if (p_.factor) {
-                value *= S::load(factor_m_ + i);
-                base += S::load(factor_e_ + i);
+        const T *const factor_m = factor_m_, *const factor_e = factor_e_;
+        const bool factor_normal = factor_normal_;
+        products(from, from + line_.size, taps_, [=](std::int64_t i, V value, V base, auto normal) {
+            if (factor_m) {
+                value *= S::load(factor_m + i);
+                base += S::load(factor_e + i);
             }
             V vm, ve;
-            if (normal && factor_normal_) X::split_normal(value, base, vm, ve);
+            if (normal && factor_normal) X::split_normal(value, base, vm, ve);
             else X::split(value, base, vm, ve);
             S::store(m + i, vm);
             S::store(e + i, ve);
@@ -265,14 +267,20 @@ class LogSums {
         V sum[U];
         B::products(sum, window, 0, taps.plain, p_.kernel);
         const V base = V{} + (top + taps.largest - T(2 * W::top));
-        VI outside = VI{};
-        for (int u = 0; u < U; ++u) outside |= X::beyond(sum[u], enough_, W::most);
-        if (!any(outside) && std::fabs(top) + std::fabs(taps.largest) < X::most / 2) {
+        typename X::Bits farthest{};
+#pragma GCC unroll 8
+        for (int u = 0; u < U; ++u) {
+            const typename X::Bits d = X::distance(sum[u], enough_);
+            farthest = d > farthest ? d : farthest;
+        }
+        const typename X::Bits room = X::room(enough_);
+        if (!any((VI)(farthest > room)) && std::fabs(top) + std::fabs(taps.largest) < X::most / 2) {
+#pragma GCC unroll 8
             for (int u = 0; u < U; ++u) emit(at + u * width, sum[u], base, std::true_type{});
             return;
         }
         for (int u = 0; u < U; ++u) {
-            if (taps.largest < X::bound && !any(X::beyond(sum[u], enough_, W::most)))
+            if (taps.largest < X::bound && !any((VI)(X::distance(sum[u], enough_) > room)))
                 emit(at + u * width, sum[u], base, std::false_type{});
             else aligned(m + at + u * width, e + at + u * width, taps, at + u * width, emit);
         }

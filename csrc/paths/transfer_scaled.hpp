@@ -41,7 +41,18 @@ struct Scaled {
     // 2^n, n a vector of integers from -bias + 1 to bias.
     static V pow2(V n) { return (V)(((VI)(n + (magic + T(bias)))) << mantissa_bits); }
 
-    static V larger(V a, V b) { return a > b ? a : b; }
+    // a > b ? a : b, as the instruction has it.
+    static V larger(V a, V b) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4) return (V)_mm512_max_ps((__m512)a, (__m512)b);
+        else return (V)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4) return (V)_mm256_max_ps((__m256)a, (__m256)b);
+        else return (V)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+        return a > b ? a : b;
+#endif
+    }
 
     // Splits v * 2^base into mantissa and exponent.
     static void split(V v, V base, V& m, V& e) {
@@ -61,12 +72,9 @@ struct Scaled {
         e = __builtin_convertvector(field >> mantissa_bits, V) + (base - T(bias));
     }
 
-    // Whether any |v| is outside of [2^low, 2^high): NaN is, inf is, zero is.
-    static VI beyond(V v, int low, int high) {
-        const VI first = VI{} + (Int(low + bias) << mantissa_bits), last = VI{} + (Int(high - 1 + bias) << mantissa_bits);
-        const VI field = bits(v) & (VI{} + exponent_field);
-        return (VI)((Bits)(field - first) > (Bits)(last - first));
-    }
+    // Above `room(low)` where |v| < 2^low, and for inf and NaN: distances of exponents, to be reduced by their maximum.
+    static Bits distance(V v, int low) { return (Bits)((bits(v) & (VI{} + exponent_field)) - (Int(low + bias) << mantissa_bits)); }
+    static Bits room(int low) { return Bits{} + static_cast<std::make_unsigned_t<Int>>(Int(bias - low) << mantissa_bits); }
 
     // m * 2^e = exp(x).
     static void from_log(V x, V& m, V& e) {

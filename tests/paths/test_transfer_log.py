@@ -125,16 +125,19 @@ def test_weights_of_e_to_the_minus_100000():
 
 def test_tails_of_a_gaussian_walk():
     """Composed Gaussian steps far out, at log-weights near -10^4, where numbers would be 0."""
-    x = torch.arange(-20, 21, dtype=torch.float64)
-    taps = -x.square() / 8
-    psi = torch.full((801,), NOTHING, dtype=torch.float64)
-    psi[400] = 0
-    found = transfer(psi, taps, steps=20, semiring="log")
+    steps, reach = 6, 12
+    x = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    taps = -10 * x.square()
+    psi = torch.full((2 * steps * reach + 1,), NOTHING, dtype=torch.float64)
+    psi[steps * reach] = 0
+    found = transfer(psi, taps, steps=steps, semiring="log")
     # The outermost sites have one path, or a choice of one step.
-    assert found[0] == 20 * taps[0]
-    choice = taps[0] * 19 + taps[1] + math.log(20)
+    assert found[0] == steps * taps[0]
+    choice = taps[0] * (steps - 1) + taps[1] + math.log(steps)
     assert abs(found[1] - choice) < 1e-11
-    same(found.unsqueeze(0), log_by_loops(psi.unsqueeze(0), taps.reshape(1, 1, -1), None, 20, "zero"), 1e-13)
+    same(
+        found.unsqueeze(0), log_by_loops(psi.unsqueeze(0), taps.reshape(1, 1, -1), None, steps, "zero"), 1e-13
+    )
 
 
 # --- gradients are marginals ---
