@@ -15,6 +15,7 @@ from qcore import schrodinger
 from qcore.paths import (
     Polynomial,
     Table,
+    action,
     free_kernel,
     lattice_oscillator,
     lattice_states,
@@ -61,6 +62,20 @@ def test_it_is_the_sum_over_all_paths(scheme: str, signature: str, steps: int) -
     weights = weights * plain.step_prefactor(dt, mass, hbar, signature) ** steps * dx ** (steps - 1)
     expected = torch.zeros(n * n, dtype=weights.dtype).index_add(0, paths[:, -1] * n + paths[:, 0], weights)
     found = propagator(v, x=x, dt=dt, steps=steps, mass=mass, hbar=hbar, signature=signature, scheme=scheme)
+    torch.testing.assert_close(found, expected.reshape(n, n), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("scheme", "signature"), BOTH)
+def test_its_action_is_that_of_paths(scheme: str, signature: str) -> None:
+    n, dx, dt, steps = 5, 0.4, 0.9, 4
+    x = dx * torch.arange(n, dtype=DOUBLE) - 0.3
+    v = [0.1, -0.2, 0.4, 0.1, 0.05]
+    paths = torch.cartesian_prod(*[torch.arange(n)] * (steps + 1))
+    s = action(x[paths], v, dt=dt, mass=1.3, hbar=0.7, scheme=scheme, signature=signature) / 0.7
+    weights = torch.exp(-s) if signature == "euclid" else torch.exp(1j * s)
+    weights = weights * plain.step_prefactor(dt, 1.3, 0.7, signature) ** steps * dx ** (steps - 1)
+    expected = torch.zeros(n * n, dtype=weights.dtype).index_add(0, paths[:, -1] * n + paths[:, 0], weights)
+    found = propagator(v, x=x, dt=dt, steps=steps, mass=1.3, hbar=0.7, signature=signature, scheme=scheme)
     torch.testing.assert_close(found, expected.reshape(n, n), rtol=1e-12, atol=1e-14)
 
 
