@@ -2,9 +2,9 @@
 
 The network x(t) = y + sum_n w_n ReLU(t - t_n) is a path from y, straight between its knots, and w_n is by how
 much its velocity jumps. Draw the weights so that the velocities are independent and normal, of variance
-hbar / (m dt), and the network is a free particle's quantum path in imaginary time. Nothing is trained: give every
-network the weight exp(-S_V / hbar), S_V the integral of V along it, and the mean weight of the networks that
-start at y is the ground state's wave function at y, up to a factor (Feynman and Kac).
+hbar / (m dt), and the network is a free particle's quantum path in imaginary time. Nothing is trained: give
+every network the weight exp(-S_V / hbar), S_V the integral of V along it, and the mean weight of the networks
+that start at y is the ground state's wave function at y, up to a factor (Feynman and Kac).
 
     python examples/random_relu_networks.py --out random_relu_networks.png
 """

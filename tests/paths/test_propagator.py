@@ -349,6 +349,26 @@ def test_gradients_of_levels_and_of_coefficients() -> None:
     torch.testing.assert_close(slopes, expected.detach(), rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("scheme", ["trapezoid", "midpoint", "takahashi-imada", "chin4"])
+def test_transforms_of_torch(scheme: str) -> None:
+    x = grid(3, 31)
+    v = torch.rand(3, 31, dtype=DOUBLE)
+
+    def kernel(v: Tensor) -> Tensor:
+        return propagator(v, x=x, dt=0.2, steps=4, scheme=scheme)
+
+    whole = kernel(v)
+    torch.testing.assert_close(torch.func.vmap(kernel)(v), whole)
+    slopes = torch.func.vmap(torch.func.grad(lambda row: kernel(row).sum()))(v)
+    leaf = v.clone().requires_grad_()
+    torch.testing.assert_close(slopes, torch.autograd.grad(kernel(leaf).sum(), leaf)[0])
+    _, along = torch.func.jvp(kernel, (v,), (torch.ones_like(v),))
+    if scheme in ("trapezoid", "midpoint"):  # a constant in V is a factor exp(-T V)
+        torch.testing.assert_close(along, -0.8 * whole)
+    else:
+        assert bool(along.isfinite().all())
+
+
 # --- refusals ---
 
 
