@@ -349,6 +349,7 @@ def test_gradients_of_levels_and_of_coefficients() -> None:
     torch.testing.assert_close(slopes, expected.detach(), rtol=1e-9, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("scheme", ["trapezoid", "midpoint", "takahashi-imada", "chin4"])
 def test_transforms_of_torch(scheme: str) -> None:
     x = grid(3, 31)
