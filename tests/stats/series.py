@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def ar1(n: int, chains: int, rho: float, seed: int = 1) -> Tensor:
-    """(n, chains) stationary x_t = rho x_{t-1} + noise with variance 1; tau_int = (1 + rho) / (2 (1 - rho))."""
+    """(n, chains): stationary x_t = rho x_{t-1} + noise of variance 1."""
     random = np.random.default_rng(seed)
     noise = random.standard_normal((n, chains)) * np.sqrt(1 - rho**2)
     x = np.empty((n, chains))

@@ -29,9 +29,11 @@ def test_errors_by_bin_size_are_those_of_bins(n: int) -> None:
     while (n >> levels) * 3 > 1:
         bins = n >> levels
         means = x[: bins << levels].reshape(bins, -1, 3).mean(1)
-        expected = means.flatten().var(correction=1).div(bins * 3).sqrt()
+        expected = (means.flatten().var(correction=1) * 2**levels / (n * 3)).sqrt()
         torch.testing.assert_close(error[levels], expected, rtol=1e-11, atol=0)
-        torch.testing.assert_close(of_error[levels], expected / math.sqrt(2 * (bins * 3 - 1)), rtol=1e-11, atol=0)
+        torch.testing.assert_close(
+            of_error[levels], expected / math.sqrt(2 * (bins * 3 - 1)), rtol=1e-11, atol=0
+        )
         levels += 1
         if n >> levels == 0:
             break
@@ -67,13 +69,28 @@ def test_cuts_do_not_show() -> None:
         assert torch.equal(a, b)
 
 
-def test_neighbours_in_the_tensor_do_not_show() -> None:
-    x = ar1(3001, 7, 0.8)
-    for c in (0, 6):
-        alone, among = binned(x[:, [c]]).state_dict(), binned(x).state_dict()
-        assert all(
-            torch.equal(a[0], b[c]) for a, b in zip(alone["squares"], among["squares"], strict=True)
-        )
+@pytest.mark.parametrize(
+    ("chains", "groups"), [(64, 64), (1000, 50), (128, 64), (67, 67), (2 * 67, 134), (96, 48)]
+)
+def test_many_chains_are_averaged_in_groups(chains: int, groups: int) -> None:
+    x = ar1(700, chains, 0.6)
+    binning = binned(x.unsqueeze(1))
+    assert binning.groups == groups
+    (found,) = binning.estimates()
+    assert found.mean == pytest.approx(float(x.mean()), abs=1e-13)
+    exact = math.sqrt(2 * tau_of_ar1(0.6) / (700 * chains))
+    assert found.error == pytest.approx(exact, rel=0.15)
+    assert found.ess == pytest.approx(700 * chains / (2 * found.tau_int), rel=1e-12)
+    assert (found.measurements, found.chains) == (700 * chains, chains)
+    torch.testing.assert_close(binning.means()[0], x.mean(0).reshape(groups, -1).mean(1), rtol=0, atol=1e-13)
+
+
+def test_threads_do_not_show() -> None:
+    x = torch.randn(4, 1, 70000, dtype=torch.float64)
+    torch.set_num_threads(1)
+    one = binned(x).estimates()
+    torch.set_num_threads(2)
+    assert binned(x).estimates() == one
 
 
 def test_merging_chains_is_the_whole() -> None:
@@ -121,7 +138,7 @@ def test_little_and_nothing() -> None:
     assert empty.errors()[0].shape == (0, 2)
     one = binned(torch.ones(1, 1, 1))
     assert one.estimates()[0].unreliable == "one measurement"
-    constant = binned(torch.full((700, 1, 2), 2.5))
+    constant = binned(torch.full((5003, 1, 2), 3.7, dtype=torch.float64))
     assert (constant.estimates()[0].error, constant.estimates()[0].tau_int) == (0.0, 0.5)
     x = torch.zeros(300, 1, 1)
     x[3] = math.nan
@@ -135,7 +152,7 @@ def test_refusals() -> None:
         Binning((2, 3)).add(torch.zeros(4, 2))
     with pytest.raises(TypeError, match="values: expected real numbers"):
         Binning((2,)).add(torch.zeros(4, 2, dtype=torch.complex128))
-    with pytest.raises(TypeError, match="values: expected a torch.Tensor"):
+    with pytest.raises(TypeError, match=r"values: expected a torch\.Tensor"):
         Binning((2,)).add([1.0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="other: expected measurements of shape"):
         Binning((2,)).merge(Binning((3,)))

@@ -27,7 +27,7 @@ def test_the_time_of_an_ar1_series(rho: float, chains: int) -> None:
 
 
 def test_error_bars_cover() -> None:
-    """Of 1000 intervals of one standard error 68.3 % should cover the truth; 65 to 71 % is 2 sigma of that."""
+    """Of 1000 intervals of one standard error 68.3 % should cover the truth; 65 to 71 % is 2 sigma."""
     x = ar1(4000, 1000, 0.6, seed=3)
     found = [stats.estimate(x[:, k]) for k in range(1000)]
     covered = sum(abs(entry.mean) < entry.error for entry in found)
@@ -68,7 +68,9 @@ def test_against_sums_written_out() -> None:
         found.tau_int * math.sqrt(4 / total * (window + 0.5 - found.tau_int)), rel=1e-10
     )
     rho = stats.autocorrelation(x, 20)
-    torch.testing.assert_close(rho, torch.tensor(gamma[:21], dtype=torch.float64) / gamma[0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        rho, torch.tensor(gamma[:21], dtype=torch.float64) / gamma[0], rtol=1e-10, atol=1e-12
+    )
 
 
 def test_autocovariances_are_averaged_before_the_window_is_chosen() -> None:
@@ -90,12 +92,47 @@ def test_chains_that_disagree_widen_the_error() -> None:
     assert found.unreliable
 
 
+def chains_at_levels(chains: int, step: float) -> torch.Tensor:
+    """White noise about levels that differ so little that autocorrelations hardly show it."""
+    levels = step * torch.linspace(-1, 1, chains, dtype=torch.float64)
+    return ar1(20000, chains, 0.0, seed=chains) + levels
+
+
+@pytest.mark.parametrize("chains", [2, 4, 64])
+def test_chains_that_disagree_a_little_are_noticed(chains: int) -> None:
+    x = chains_at_levels(chains, 0.1)
+    assert "chains disagree: their means scatter" in stats.estimate(x).unreliable
+    binning = stats.Binning((1, chains))
+    binning.add(x.unsqueeze(1))
+    assert binning.estimates()[0].unreliable
+    assert stats.estimate(chains_at_levels(chains, 0.0)).unreliable == ""
+
+
+@pytest.mark.parametrize(("n", "chains"), [(400, 2), (400, 8), (100, 100)])
+def test_chains_that_agree_are_not_accused(n: int, chains: int) -> None:
+    x = ar1(n, 200 * chains, 0.5, seed=11)
+    binning = stats.Binning((200, chains))
+    binning.add(x.reshape(n, 200, chains))
+    for k, binned in enumerate(binning.estimates()):
+        assert "disagree" not in stats.estimate(x[:, k * chains : (k + 1) * chains]).unreliable
+        assert "disagree" not in binned.unreliable
+
+
 def test_the_order_of_chains_and_the_offset_do_not_matter() -> None:
     x = ar1(2000, 4, 0.8)
     found, other = stats.estimate(x), stats.estimate(x[:, [2, 0, 3, 1]] + 1000.0)
     assert other.error == pytest.approx(found.error, rel=1e-9)
     assert other.tau_int == pytest.approx(found.tau_int, rel=1e-9)
     assert stats.estimate(x[:, 0]) == stats.estimate(x[:, :1])
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_huge_and_tiny_values(scale: float) -> None:
+    x = ar1(2000, 4, 0.8)
+    found, other = stats.estimate(x), stats.estimate(scale * x)
+    assert other.error == pytest.approx(scale * found.error, rel=1e-9)
+    assert other.tau_int == pytest.approx(found.tau_int, rel=1e-9)
+    assert other.unreliable == ""
 
 
 def test_s_widens_the_window() -> None:

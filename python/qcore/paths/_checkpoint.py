@@ -27,7 +27,6 @@ def save_tally(path: Path, tally: Tally) -> None:
     Raises:
         OSError: the file cannot be written; what was there stays.
     """
-    series = torch.cat(tally.series) if tally.series else None
     content = {
         "hash": tally.hash,
         "version": tally.version,
@@ -41,7 +40,7 @@ def save_tally(path: Path, tally: Tally) -> None:
         "seconds": tally.seconds,
         "state": {name: value.contiguous() for name, value in tally.state.items()},
         "accepted": tally.accepted,
-        "series": series,
+        "series": tally.whole_series() if tally.series else None,
         "binning": None if tally.binning is None else tally.binning.state_dict(),
     }
     buffer = io.BytesIO()
@@ -73,12 +72,12 @@ def load_tally(path: Path) -> Tally:
             parts["name"],
             tuple(parts["observables"]),
             json.loads(parts["config"]),
-            parts["warmup"],
-            parts["keep"],
-            parts["warmed"],
-            parts["sweeps"],
-            parts["seconds"],
-            parts["state"],
+            int(parts["warmup"]),
+            bool(parts["keep"]),
+            int(parts["warmed"]),
+            int(parts["sweeps"]),
+            float(parts["seconds"]),
+            dict(parts["state"]),
             parts["accepted"],
             [] if parts["series"] is None else [parts["series"]],
             None if parts["binning"] is None else Binning.from_state_dict(parts["binning"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from qcore.stats._estimate import ENOUGH_BLOCKS, ENOUGH_LENGTH, with_error
 from ._tally import TUNED, Tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SampleResult:
     """Averages with errors, and what they rest on; print it for a table.
 
@@ -63,7 +62,7 @@ class SampleResult:
         """What the warm-up chose and later sweeps kept, such as step sizes."""
         return {name[len(TUNED) :]: value for name, value in self.state.items() if name.startswith(TUNED)}
 
-    @cached_property
+    @property
     def series(self) -> Tensor | None:
         """(measurements, observables, chains) float64: every measurement; None where only bins were kept.
 
@@ -109,9 +108,9 @@ class SampleResult:
         binning = self._tally.binning
         if binning is None:
             means, counts = block_means(self._tally.whole_series(), blocks)
-        elif self.chains >= ENOUGH_BLOCKS:
+        elif binning.groups >= ENOUGH_BLOCKS:
             means = binning.means().T
-            counts = torch.full((self.chains,), float(self.measurements), dtype=torch.float64)
+            counts = torch.full((binning.groups,), float(self.measurements), dtype=torch.float64)
         else:
             raise wrong_value(
                 "keep_chains",
@@ -121,7 +120,9 @@ class SampleResult:
         names = self.observables
         result = jackknife(means, lambda m: function(dict(zip(names, m, strict=True))), weights=counts)
         slowest = max(entry.tau_int for entry in self.estimates.values())
-        length = float(counts.min()) / max(1, self.chains // len(counts))
+        length = float(counts.min())
+        if binning is None:  # blocks of whole chains are as long as one
+            length /= max(1, self.chains // len(counts))
         if not result.unreliable and not length >= ENOUGH_LENGTH * slowest:
             why = f"blocks of {length:.0f} measurements are shorter than {ENOUGH_LENGTH:g} tau"
             result = replace(result, unreliable=why)
@@ -165,6 +166,8 @@ class SampleResult:
         reasons = {entry.unreliable for entry in self.estimates.values() if entry.unreliable}
         lines += [f"unreliable: {reason}" for reason in sorted(reasons)]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def summarise(tally: Tally, stopped: str, dt_order: int | None) -> SampleResult:

@@ -26,6 +26,7 @@ from ._tally import TUNED, Tally
 __all__ = ["CheckpointError", "Engine", "SampleResult", "run"]
 
 PIECE = 32  # sweeps of warm-up in a call, whatever the block, so that blocks don't show in what is tuned
+_PARTS = ("name", "observables", "config", "start", "advance")
 _BLOCK_SECONDS = 0.25  # that a block is made to last, where its size is left open
 _BLOCK_BYTES = 2**25  # of measurements in a block, at most
 
@@ -106,6 +107,10 @@ def run(
         OSError: the checkpoint cannot be written.
         TypeError, ValueError: an argument of the wrong type or value.
     """
+    if missing := [part for part in _PARTS if not hasattr(engine, part)]:
+        raise wrong_type("engine", f"one with {', '.join(_PARTS)}", f"one without {', '.join(missing)}")
+    if checkpoint is not None and not isinstance(checkpoint, (str, PathLike)):
+        raise wrong_type("checkpoint", "the path of a file or None", type(checkpoint).__name__)
     require_count("sweeps", sweeps)
     require_count("warmup", warmup)
     require_count("block", 1 if block is None else block)
@@ -167,7 +172,6 @@ def _begin(
         if difference := fresh.difference(previous._tally):
             raise wrong_value("previous", "a result of the same run", difference)
         fresh = previous._tally.copy()
-        fresh.keep = fresh.keep or keep
     target = before + sweeps
     if file is not None and file.exists():
         stored = load_tally(file)
@@ -179,8 +183,10 @@ def _begin(
                 if stored.sweeps > target
                 else f"{file}: expected at least the {before} sweeps of previous, got {stored.sweeps}"
             )
-        stored.keep = stored.keep or keep
-        return stored, target
+        fresh = stored
+    if keep and fresh.binning is not None:
+        raise wrong_value("keep_chains", "False where only bins were kept so far", keep)
+    fresh.keep = fresh.keep or keep
     if not fresh.state:
         fresh.state = dict(engine.start())
     return fresh, target

@@ -87,8 +87,11 @@ class Tally:
 
     def whole_series(self) -> Tensor:
         """(measurements, observables, chains): all that were kept one by one."""
-        empty = torch.zeros(0, len(self.observables), self.accepted.shape[0], dtype=torch.float64)
-        return torch.cat(self.series) if self.series else empty
+        if not self.series:
+            return torch.zeros(0, len(self.observables), self.accepted.shape[0], dtype=torch.float64)
+        if len(self.series) > 1:
+            self.series = [torch.cat(self.series)]
+        return self.series[0]
 
     def warm(self, state: dict[str, Tensor], accepted: Tensor, sweeps: int) -> None:
         """Take in a piece of warm-up."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from qcore._ops._check import require_tensor, shape, wrong_type, wrong_value
 from qcore.stats import Jackknife
 from qcore.stats._jackknife import leave_one_out, without_each
 
-BLOCKS = 64  # at least this many blocks of equal size are kept for errors, and fewer than twice as many
+BLOCKS = 64  # of equal size are kept for errors, or more, but fewer than twice as many
 _SIGNIFICANT = 5.0  # average phase in units of its error
 _ENOUGH = 30.0  # effective samples, N phase^2 of complex weights
 
@@ -47,14 +48,13 @@ class SignProblemError(ArithmeticError):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Expectation:
     """A weighted average with its error.
 
     Attributes:
         mean: sum w O / sum w, of the shape of one observable; complex128 or float64.
         error: standard error; where `mean` is complex its parts are the errors of the parts of `mean`.
-        covariance: (m, m) of the m flattened entries; where complex (2m, 2m), real parts before imaginary.
         average_phase: \\|sum w\\| / sum \\|w\\|, 1 for positive weights.
         average_phase_error: its standard error.
         ess: effective sample size of the moduli, (sum \\|w\\|)^2 / sum \\|w\\|^2.
@@ -64,12 +64,18 @@ class Expectation:
 
     mean: Tensor
     error: Tensor
-    covariance: Tensor
     average_phase: float
     average_phase_error: float
     ess: float
     samples: int
-    unreliable: str = ""
+    unreliable: str
+    _ratio: Jackknife = field(repr=False)
+
+    @property
+    def covariance(self) -> Tensor:
+        """(m, m) of the m flattened entries of `mean`; where complex (2m, 2m), real parts first."""
+        m = self.mean.numel()
+        return self._ratio.covariance if self.mean.is_complex() else self._ratio.covariance[:m, :m]
 
 
 class _Sums(NamedTuple):
@@ -92,7 +98,8 @@ class _Sums(NamedTuple):
         w = torch.where(log_w.real == -math.inf, torch.zeros_like(w), w)
         modulus = w.abs()
         number = torch.full_like(top, log_w.shape[1])
-        return cls(number, top, w.sum(1), modulus.sum(1), (modulus**2).sum(1), (w[:, :, None] * o).sum(1))
+        sums = map(_sum, (w, modulus, modulus**2, w[:, None, :] * o.transpose(1, 2)))
+        return cls(number, top, *sums)
 
     def at(self, top: Tensor) -> _Sums:
         """The same sums with weights divided by another e^top, (B,) or one."""
@@ -156,6 +163,8 @@ class Weights:
         """
         log_w, o = self._checked(log_weights, observable)
         n = log_w.shape[0]
+        while (self.samples + n) // self._size >= 2 * BLOCKS:
+            self._coarsen()
         at = min(n, self._size - int(self._rest.number.sum())) if self._rest.number.numel() else 0
         if at:
             self._extend_rest(_Sums.of(log_w[None, :at], o[None, :at]))
@@ -167,7 +176,6 @@ class Weights:
             self._blocks = self._blocks.then(blocks)
         if end < n:
             self._extend_rest(_Sums.of(log_w[None, end:], o[None, end:]))
-        self._fold()
 
     def merge(self, other: Weights) -> Weights:
         """Both sets of samples together; neither of them is changed.
@@ -191,7 +199,8 @@ class Weights:
             a._extend_rest(b._rest)
         a._complex_weights |= b._complex_weights
         a._complex_observable |= b._complex_observable
-        a._fold()
+        while a._blocks.number.numel() >= 2 * BLOCKS:
+            a._coarsen()
         return a
 
     @property
@@ -203,7 +212,11 @@ class Weights:
     @property
     def average_phase(self) -> tuple[float, float]:
         """\\|sum w\\| / sum \\|w\\| and its standard error."""
-        phase = self._leave_out(lambda sums: sums.w.abs() / sums.modulus)
+        if not self._complex_weights:
+            total = float(self._on_one_scale().modulus.sum())
+            return (1.0, 0.0) if total > 0.0 else (math.nan, math.nan)
+        # Rounding may bring the sum of the moduli below the modulus of the sum.
+        phase = self._leave_out(lambda sums: (sums.w.abs() / sums.modulus).clamp(max=1.0))
         return float(phase.value), float(phase.error)
 
     @property
@@ -212,11 +225,12 @@ class Weights:
 
         Complex where the weights are: the imaginary part is the angle of the sum, with its error.
         """
-        top = self._on_one_scale().top[0]
-        mean = self._leave_out(lambda sums: (sums.w / sums.number).log())
-        if self._complex_weights:
-            return mean.value + top, mean.error
-        return mean.value.real + top, mean.error.real
+        sums = self._on_one_scale()
+        mean = sums.w.sum() / sums.number.sum()
+        # Logarithms of ratios to the mean, so that no angle is cut at pi.
+        error = self._leave_out(lambda left: (left.w / left.number / mean).log()).error
+        value = mean.log() + sums.top[0]
+        return (value, error) if self._complex_weights else (value.real, error.real)
 
     def expectation(self) -> Expectation:
         """<O> = sum w O / sum w, with an error that knows how numerator and denominator vary together.
@@ -230,7 +244,6 @@ class Weights:
             _refuse_noise(phase, phase_error, self.samples)
         ratio = self._leave_out(lambda sums: sums.wo / sums.w[:, None])
         real = not (self._complex_weights or self._complex_observable)
-        m = self._entries
         error = ratio.error.real if real else ratio.error
         why = ratio.unreliable
         if not why and self.ess < _ENOUGH:
@@ -238,12 +251,12 @@ class Weights:
         return Expectation(
             (ratio.value.real if real else ratio.value).reshape(self.observable_shape),
             error.reshape(self.observable_shape),
-            ratio.covariance[:m, :m] if real else ratio.covariance,
             phase,
             phase_error,
             self.ess,
             self.samples,
             why,
+            ratio,
         )
 
     def _leave_out(self, function: Callable[[_Sums], Tensor]) -> Jackknife:
@@ -277,10 +290,6 @@ class Weights:
         self._rest = self._rest.joined(sums) if self._rest.number.numel() else sums
         if int(self._rest.number) >= self._size:
             self._blocks, self._rest = self._blocks.then(self._rest), self._none()
-
-    def _fold(self) -> None:
-        while self._blocks.number.numel() >= 2 * BLOCKS:
-            self._coarsen()
 
     def _coarsen(self) -> None:
         """Blocks of twice the size; one without a neighbour goes to the rest."""
@@ -356,6 +365,11 @@ def expectation(log_weights: Tensor, observable: Tensor) -> Expectation:
         TypeError, ValueError: an argument of the wrong type or shape.
     """
     return weights(log_weights, observable).expectation()
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Over the last axis, by NumPy: torch would share a long sum among threads and round by their number."""
+    return torch.from_numpy(np.asarray(x.contiguous().numpy().sum(-1)))
 
 
 def _refuse_noise(phase: float, error: float, samples: int) -> None:

@@ -6,17 +6,19 @@ H. Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989). Memory grows as 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from qcore._ops._check import require_tensor, shape, wrong_type, wrong_value
 
-from ._estimate import ENOUGH_BLOCKS, Estimate, doubts
+from ._estimate import ENOUGH_BLOCKS, Estimate, disagreement, doubts
 
-_DOUBLINGS = 8
-_CHUNK = 2**_DOUBLINGS  # measurements that are taken in together
+_GROUPS = 64
+_CHUNK_VALUES = 2**18  # about as many are taken in together: few calls, and they stay in the cache
 
 
 class _Level(NamedTuple):
@@ -43,8 +45,10 @@ class Binning:
     """Averages of a stream over bins of 2^l measurements, l = 0, 1, 2, ...
 
     Measurements are paired by their number in the stream, and every sum is a fixed tree of additions of whole
-    tensors: what comes out does not depend on how the stream was cut into calls of `add`, on threads, or on
-    what else is in the tensors.
+    tensors: what comes out does not depend on threads, nor on how the stream was cut into calls of `add`.
+
+    More than 64 chains are averaged in 16 to 64 groups of equal size first, if their number has such a
+    divisor, which says the same about the error of the mean of all, to a precision that is enough.
 
     Args:
         shape: of one measurement; its last axis is the chains.
@@ -54,9 +58,13 @@ class Binning:
         if len(shape) == 0:
             raise wrong_value("shape", "at least one axis, the chains", shape)
         self.shape = tuple(shape)
+        self.groups = _groups(self.shape[-1])
+        self._inner = (*self.shape[:-1], self.groups)
         self._levels: list[_Level] = []
         self._pending: dict[int, Tensor] = {}  # by level: a bin whose neighbour has not come yet
-        self._buffer = torch.empty(0, *self.shape, dtype=torch.float64)
+        self._buffer = torch.empty(0, *self._inner, dtype=torch.float64)
+        most = _CHUNK_VALUES // max(1, math.prod(self._inner))
+        self._doublings = min(max(most, 16), 4096).bit_length() - 1  # a chunk is 2^doublings measurements
 
     @property
     def measurements(self) -> int:
@@ -71,10 +79,15 @@ class Binning:
             raise wrong_type("values", "real numbers", values.dtype)
         if tuple(values.shape[1:]) != self.shape or values.ndim == 0:
             raise wrong_value("values", f"shape (n, {', '.join(map(str, self.shape))})", shape(values))
-        data = torch.cat([self._buffer, values.detach().cpu().double()])
-        whole = data.shape[0] // _CHUNK * _CHUNK
-        for first in range(0, whole, _CHUNK):
-            self._take(data[first : first + _CHUNK])
+        x = values.detach().cpu().double()
+        if self.groups < self.shape[-1]:
+            per = self.shape[-1] // self.groups
+            x = torch.from_numpy(x.reshape(x.shape[0], *self._inner, per).numpy().sum(-1) / per)
+        data = torch.cat([self._buffer, x])
+        chunk = 2**self._doublings
+        whole = data.shape[0] // chunk * chunk
+        for first in range(0, whole, chunk):
+            self._take(data[first : first + chunk])
         self._buffer = data[whole:].clone()
 
     def merge(self, other: Binning) -> Binning:
@@ -122,9 +135,9 @@ class Binning:
         return binning
 
     def means(self) -> Tensor:
-        """(*shape) average of each chain over all measurements; nan where there are none."""
+        """(*shape[:-1], groups) average of each chain or group over all measurements; nan without any."""
         levels = self._with_rest()
-        return levels[0].mean if levels else torch.full(self.shape, math.nan, dtype=torch.float64)
+        return levels[0].mean if levels else torch.full(self._inner, math.nan, dtype=torch.float64)
 
     def errors(self) -> tuple[Tensor, Tensor]:
         """Standard error of the mean of all chains by bin size, and the standard error of that.
@@ -137,7 +150,11 @@ class Binning:
         if not pooled:
             empty = torch.empty(0, *self.shape[:-1], dtype=torch.float64)
             return empty, empty
-        error = torch.stack([(p.squares / (p.bins * (p.bins - 1))).sqrt() for p in pooled])
+        # A mean of all measurements, also of those at the end that fill no bin.
+        total = self.measurements * self.groups
+        error = torch.stack(
+            [(p.squares / (p.bins - 1) * (2**level / total)).sqrt() for level, p in enumerate(pooled)]
+        )
         relative = torch.tensor([1.0 / math.sqrt(2.0 * (p.bins - 1)) for p in pooled], dtype=torch.float64)
         return error, error * relative.reshape(-1, *[1] * (error.ndim - 1))
 
@@ -147,7 +164,7 @@ class Binning:
         The bin size B is the smallest with B^3 > 2 N (e_B / e_1)^4, e being the errors by bin size: there the
         correlation that is left between bins weighs less than the scatter of the error (R. M. Lee et al.,
         Phys. Rev. E 83, 066706 (2011)). Where no size with 30 bins does it there is no plateau, and the
-        estimate is marked unreliable.
+        estimate is marked unreliable; as it is where the means of chains scatter more than their errors.
         """
         observables, chains = math.prod(self.shape[:-1]), self.shape[-1]
         total = self.measurements * chains
@@ -157,16 +174,22 @@ class Binning:
         mean = pooled[0].mean.flatten().tolist()
         errors = self.errors()[0].reshape(-1, observables)
         counts = [pool.bins for pool in pooled if pool.bins > 1]
-        return [_choose(mean[i], errors[:, i].tolist(), counts, total, chains) for i in range(observables)]
+        found = [_choose(mean[i], errors[:, i].tolist(), counts, total, chains) for i in range(observables)]
+        means = self.means().reshape(observables, self.groups).numpy()
+        return [
+            entry if entry.unreliable else replace(entry, unreliable=disagreement(means[i], entry))
+            for i, entry in enumerate(found)
+        ]
 
     def _take(self, chunk: Tensor) -> None:
         bins = [chunk]
-        for _ in range(_DOUBLINGS):
+        for _ in range(self._doublings):
             bins.append((bins[-1][0::2] + bins[-1][1::2]) * 0.5)
         mean = bins[-1][0]
         for level, x in enumerate(bins[:-1]):
-            self._absorb(level, x.shape[0], mean, _tree_sum((x - mean) ** 2))
-        level, zero = _DOUBLINGS, torch.zeros_like(mean)
+            deviation = x - mean
+            self._absorb(level, x.shape[0], mean, _tree_sum(deviation.mul_(deviation)))
+        level, zero = self._doublings, torch.zeros_like(mean)
         while True:
             self._absorb(level, 1, mean, zero)
             if level not in self._pending:
@@ -177,7 +200,7 @@ class Binning:
 
     def _absorb(self, level: int, count: int, mean: Tensor, squares: Tensor) -> None:
         if level == len(self._levels):
-            zero = torch.zeros(self.shape, dtype=torch.float64)
+            zero = torch.zeros(self._inner, dtype=torch.float64)
             self._levels.append(_Level(0, zero, zero))
         self._levels[level] = self._levels[level].absorb(count, mean, squares)
 
@@ -194,6 +217,14 @@ class Binning:
         return twin._levels
 
 
+def _groups(chains: int) -> int:
+    """The largest divisor of the number of chains up to 64, unless that is too small to have any use."""
+    if chains <= _GROUPS:
+        return chains
+    largest = max(groups for groups in range(1, _GROUPS + 1) if chains % groups == 0)
+    return largest if 4 * largest >= _GROUPS else chains
+
+
 def _tree_sum(x: Tensor) -> Tensor:
     while x.shape[0] > 1:
         x = x[0::2] + x[1::2]
@@ -201,21 +232,23 @@ def _tree_sum(x: Tensor) -> Tensor:
 
 
 def _pool(level: _Level) -> _Level:
-    """The chains of a level as one."""
+    """The chains of a level as one; sums by NumPy, since torch shares long ones among threads."""
     chains = level.mean.shape[-1]
-    mean = level.mean.sum(-1) / max(chains, 1)
-    between = ((level.mean - mean.unsqueeze(-1)) ** 2).sum(-1)
-    return _Level(level.bins * chains, mean, level.squares.sum(-1) + level.bins * between)
+    means, squares = level.mean.numpy(), level.squares.numpy()
+    mean = np.asarray(means.sum(-1) / max(chains, 1))
+    between = ((means - mean[..., None]) ** 2).sum(-1)
+    total = np.asarray(squares.sum(-1) + level.bins * between)
+    return _Level(level.bins * chains, torch.from_numpy(mean), torch.from_numpy(total))
 
 
 def _choose(mean: float, errors: list[float], counts: list[int], total: int, chains: int) -> Estimate:
     if not errors or not math.isfinite(mean) or not math.isfinite(errors[0]):
         why = "one measurement" if math.isfinite(mean) and not errors else "not finite"
         return Estimate(mean, math.nan, math.nan, math.nan, math.nan, total, chains, "binning", 1, why)
-    if errors[0] == 0.0:
+    if errors[0] * math.sqrt(counts[0]) <= 8.0 * np.finfo(np.float64).eps * abs(mean):  # rounding of the mean
         return Estimate(mean, 0.0, 0.5, 0.0, float(total), total, chains, "binning", 1)
     enough = [level for level, count in enumerate(counts) if count >= ENOUGH_BLOCKS] or [0]
-    plateau = [level for level in enough if 8**level > 2 * total * (errors[level] / errors[0]) ** 4]
+    plateau = [level for level in enough if 8**level > 2 * counts[0] * (errors[level] / errors[0]) ** 4]
     level = plateau[0] if plateau else enough[-1]
     growth = (errors[level] / errors[0]) ** 2
     tau, error = 0.5 * growth, errors[level]

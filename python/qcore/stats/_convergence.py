@@ -45,7 +45,7 @@ def convergence(series: Tensor) -> Convergence:
     return Convergence(
         float(array_stats.rhat(draws)),
         float(array_stats.ess(draws, method="bulk")),
-        float(array_stats.ess(draws, method="tail")),
+        float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))),
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 ENOUGH_TIMES = 50.0  # measurements in autocorrelation times, below which a time is not to be trusted
 ENOUGH_LENGTH = 10.0  # the same for the length of each chain
 ENOUGH_BLOCKS = 30  # independent blocks, below which the error of an error exceeds 13 %
@@ -66,6 +69,26 @@ def doubts(measurements: int, chains: int, tau: float, error: float) -> str:
     if length < ENOUGH_LENGTH * tau:
         return f"chains of {length:.0f} measurements are shorter than {ENOUGH_LENGTH:g} tau"
     return ""
+
+
+def disagreement(means: NDArray[np.float64], entry: Estimate) -> str:
+    """Whether the means of chains scatter more than their error says, as those of stuck chains do; in words.
+
+    Args:
+        means: (chains,), or of as many groups of chains.
+        entry: the estimate from all of them.
+    """
+    freedom = means.size - 1
+    if freedom < 1 or not entry.error > 0.0:
+        return ""
+    squares = float((((means - means.mean()) / entry.error) ** 2).sum()) / means.size
+    # Beyond this by chance, chi^2 comes less often than once in 10^4; error^2 is itself uncertain.
+    allowed = freedom + 6.0 * math.sqrt(2.0 * freedom) + 9.0
+    if not squares > allowed * (1.0 + 4.0 * entry.tau_error / entry.tau_int):
+        return ""
+    return (
+        f"chains disagree: their means scatter {math.sqrt(squares / freedom):.1f} times as far as they should"
+    )
 
 
 def with_error(value: float, error: float) -> str:

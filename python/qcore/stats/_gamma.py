@@ -7,6 +7,7 @@ Arrays are NumPy's and the transforms single-threaded, so that no number of thre
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from qcore._ops._check import require_positive, require_tensor, shape, wrong_type, wrong_value
 
-from ._estimate import Estimate, doubts
+from ._estimate import Estimate, disagreement, doubts
 
 _AT_ONCE = 2**22  # values in a transform
 
@@ -37,7 +38,8 @@ def estimate(series: Tensor, *, S: float = 2.0) -> Estimate:
 
     Returns:
         Estimate, with tau_int = 1/2 + sum rho in units of measurements; its `unreliable` says so where there
-        are fewer than 50 tau_int measurements in all or 10 in a chain. Nothing is raised for that.
+        are fewer than 50 tau_int measurements in all or 10 in a chain, or where the means of chains scatter
+        more than their errors allow. Nothing is raised for that.
 
     Raises:
         TypeError, ValueError: `series` is no real tensor of one or two axes; S is not positive.
@@ -68,7 +70,8 @@ def estimate(series: Tensor, *, S: float = 2.0) -> Estimate:
     why = doubts(total, chains, tau, error)
     if not closed and not why:
         why = f"correlated over the whole window of {window}"
-    return Estimate(mean, error, tau, tau_error, total / (2.0 * tau), total, chains, "gamma", window, why)
+    found = Estimate(mean, error, tau, tau_error, total / (2.0 * tau), total, chains, "gamma", window, why)
+    return found if why else replace(found, unreliable=disagreement(x.mean(axis=0), found))
 
 
 def autocorrelation(series: Tensor, lags: int | None = None) -> Tensor:
@@ -111,7 +114,7 @@ def as_chains(name: str, series: Any) -> Array:
 def _autocovariance(x: Array, mean: float, lags: int) -> tuple[Array, float]:
     """Gamma(t), t = 0 ... lags (eq. 31): products summed over all chains, by the number of pairs.
 
-    In squares of the unit that comes with it, which keeps them from overflow; 0 for a series without variance.
+    In squares of the unit that comes with it, to keep them from overflow; 0 for a series without variance.
     """
     n, chains = x.shape
     lags = min(lags, n - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from qcore._ops._check import require_tensor, shape, wrong_type, wrong_value
 from ._estimate import ENOUGH_BLOCKS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Jackknife:
     """A function of averages with its error.
 
@@ -22,18 +22,26 @@ class Jackknife:
         value: the function of the averages over all blocks.
         error: standard error, of the shape of `value`; nan with fewer than two blocks. Where `value` is
             complex the parts of `error` are the errors of its parts.
-        covariance: (m, m) of the m flattened entries; where complex (2m, 2m), real parts before imaginary.
         bias: of `value`, of order 1 / blocks; `value - bias` is free of it, and noisier.
         blocks: how many there were.
         unreliable: why the error should not be trusted, or empty.
+        deviations: (B, m) of the values without each block from their mean, of the m flattened entries; where
+            complex (B, 2m), real parts before imaginary.
     """
 
     value: Tensor
     error: Tensor
-    covariance: Tensor
     bias: Tensor
     blocks: int
-    unreliable: str = ""
+    unreliable: str
+    deviations: Tensor = field(repr=False)
+
+    @property
+    def covariance(self) -> Tensor:
+        """(m, m) of the m flattened entries of `value`; where complex (2m, 2m), real parts first."""
+        if self.blocks < 2:
+            return torch.full((self.deviations.shape[1],) * 2, math.nan, dtype=torch.float64)
+        return (self.deviations.T @ self.deviations) * ((self.blocks - 1) / self.blocks)
 
 
 def jackknife(
@@ -82,17 +90,13 @@ def leave_one_out(value: Tensor, left_out: Tensor) -> Jackknife:
     flat = left_out.reshape(count, -1)
     parts = torch.cat([flat.real, flat.imag], 1) if flat.is_complex() else flat
     parts = parts.double()
-    deviation = parts - parts.mean(0)
-    if count > 1:
-        covariance = (deviation.T @ deviation) * ((count - 1) / count)
-    else:
-        covariance = torch.full((parts.shape[1],) * 2, math.nan, dtype=torch.float64)
-    error = covariance.diagonal().sqrt()
+    deviations = parts - parts.mean(0)
+    error = ((deviations**2).sum(0) * ((count - 1) / count)).sqrt() if count > 1 else parts[0] * math.nan
     if flat.is_complex():
         error = torch.complex(*error.chunk(2))
     bias = (count - 1) * (left_out.mean(0) - value)
     why = "" if count >= ENOUGH_BLOCKS else f"{count} blocks are fewer than {ENOUGH_BLOCKS}"
-    return Jackknife(value, error.reshape(value.shape), covariance, bias, count, why)
+    return Jackknife(value, error.reshape(value.shape), bias, count, why, deviations)
 
 
 def without_each(x: Tensor) -> Tensor:
