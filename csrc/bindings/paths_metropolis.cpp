@@ -2,10 +2,12 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "bindings/array.hpp"
 #include "bindings/module.hpp"
+#include "core/vector_functions.hpp"
 #include "paths/bridge.hpp"
 #include "paths/metropolis.hpp"
 
@@ -54,9 +56,16 @@ void metropolis(py::handle x, py::handle step, py::handle counts, py::handle mea
                       apotential.view(), ax.view(), astep.view(), acounts.view(), ameasured.view(), aaccepted.view(), ahistogram.view());
 }
 
+void function(const std::string& name, py::handle x, py::handle out) {
+    const Array ax(x, "x"), aout(out, "out");
+    py::gil_scoped_release release;
+    vector_function(name, ax.view(), aout.view());
+}
+
 }  // namespace
 
 void register_paths_metropolis(py::module_& m) {
+    m.def("vector_function", &function, py::arg("name"), py::arg("x"), py::arg("out"));
     m.def("paths_random", &random, py::arg("purpose"), py::arg("site"), py::arg("sweep"), py::arg("first_chain"), py::arg("seed"),
           py::arg("kind"), py::arg("out"));
     m.def("paths_gaussian", &gaussian, py::arg("coefficients"), py::arg("start"), py::arg("end"), py::arg("start_sigma"),

@@ -26,19 +26,78 @@ struct Random {
         Word w[4];
     };
 
-    // Random bits of counter (purpose, site, sweep, first_chain + lane).
-    static Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, std::uint32_t first_chain, std::uint64_t seed) {
-        Words r;
-        if constexpr (sizeof(T) == 4) {
-            U64 even[4], odd[4];
-            rounds(purpose, site, sweep, chains(first_chain, 2), seed, even);
-            rounds(purpose, site, sweep, chains(first_chain + 1, 2), seed, odd);
-            for (int i = 0; i < 4; ++i) r.w[i] = (U32)((even[i] & low_half) | (odd[i] << 32));
-        } else {
-            rounds(purpose, site, sweep, chains(first_chain, 1), seed, r.w);
-            for (int i = 0; i < 4; ++i) r.w[i] &= low_half;
+    // The generator of lanes first_chain, first_chain + 1, ...: what all of its blocks have in common, made once.
+    class Stream {
+      public:
+        Stream(std::uint32_t first_chain, std::uint64_t seed) {
+            std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
+            for (auto& key : keys_) {
+                key[0] = k0;
+                key[1] = k1;
+                k0 += 0x9E3779B9;
+                k1 += 0xBB67AE85;
+            }
+            for (int part = 0; part < parts; ++part)
+                for (int i = 0; i < vector_bytes / 8; ++i)
+                    chains_[part][i] = first_chain + static_cast<std::uint32_t>(i * parts + part);
         }
-        return r;
+
+        // Random bits of counter (purpose, site, sweep, first_chain + lane).
+        Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep) const {
+            Words r;
+            if constexpr (parts == 2) {
+                U64 even[4], odd[4];
+                rounds(purpose, site, sweep, chains_[0], even);
+                rounds(purpose, site, sweep, chains_[1], odd);
+                for (int i = 0; i < 4; ++i) r.w[i] = (U32)((even[i] & low_half) | (odd[i] << 32));
+            } else {
+                rounds(purpose, site, sweep, chains_[0], r.w);
+                for (int i = 0; i < 4; ++i) r.w[i] &= low_half;
+            }
+            return r;
+        }
+
+      private:
+        static constexpr int parts = sizeof(T) == 4 ? 2 : 1;
+
+        // The first three rounds still hold words that are the same for every chain; those are worked out once, not per
+        // lane. Upper halves are left dirty: products don't read them.
+        void rounds(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, U64 chain, U64 out[4]) const {
+            const auto high = [](std::uint64_t p) { return p >> 32; };
+            const auto low = [](std::uint64_t p) { return p & low_half; };
+            // Round 1: words 0, 1 and 3 come out the same for all.
+            std::uint64_t p0 = m0 * purpose, p1 = m1 * sweep;
+            const std::uint64_t a0 = high(p1) ^ site ^ keys_[0][0], a1 = low(p1), a3 = low(p0);
+            const U64 a2 = chain ^ (high(p0) ^ keys_[0][1]);
+            // Round 2: words 2 and 3.
+            p0 = m0 * a0;
+            U64 q = product(a2, m1);
+            const U64 b0 = (q >> 32) ^ (a1 ^ keys_[1][0]), b1 = q;
+            const std::uint64_t b2 = high(p0) ^ a3 ^ keys_[1][1], b3 = low(p0);
+            // Round 3: word 1.
+            p1 = m1 * b2;
+            q = product(b0, m0);
+            U64 c0 = b1 ^ (high(p1) ^ keys_[2][0]), c1 = U64{} + low(p1);
+            U64 c2 = (q >> 32) ^ (b3 ^ keys_[2][1]), c3 = q;
+            for (int round = 3; round < 10; ++round) {
+                const U64 q0 = product(c0, m0), q1 = product(c2, m1);
+                c0 = (q1 >> 32) ^ c1 ^ keys_[round][0];
+                c1 = q1;
+                c2 = (q0 >> 32) ^ c3 ^ keys_[round][1];
+                c3 = q0;
+            }
+            out[0] = c0;
+            out[1] = c1;
+            out[2] = c2;
+            out[3] = c3;
+        }
+
+        std::uint64_t keys_[10][2];  // of 32 bits, ready for lanes of 64
+        U64 chains_[parts];
+    };
+
+    static Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, std::uint32_t first_chain, std::uint64_t seed) {
+        return Stream(first_chain, seed).words(purpose, site, sweep);
     }
 
     // Numbers of one block of words: how many uniforms, and how many normals.
@@ -75,14 +134,6 @@ struct Random {
   private:
     static constexpr std::uint64_t low_half = 0xffffffffu;
     static constexpr std::uint64_t m0 = 0xD2511F53, m1 = 0xCD9E8D57;
-    static constexpr std::uint32_t step0 = 0x9E3779B9, step1 = 0xBB67AE85;
-
-    // The chains of one vector of 64-bit lanes, `stride` apart.
-    static U64 chains(std::uint32_t first, int stride) {
-        U64 chain{};
-        for (int i = 0; i < vector_bytes / 8; ++i) chain[i] = first + static_cast<std::uint32_t>(i * stride);
-        return chain;
-    }
 
     // Products of the low halves.
     static U64 product(U64 a, std::uint64_t m) {
@@ -96,46 +147,6 @@ struct Random {
 #else
         return (a & low_half) * b;
 #endif
-    }
-
-    // The first three rounds still hold words that are the same for every chain; those are worked out once, not per lane.
-    // Upper halves are left dirty: products don't read them.
-    static void rounds(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, U64 chain, std::uint64_t seed, U64 out[4]) {
-        std::uint32_t k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
-        const auto high = [](std::uint64_t p) { return static_cast<std::uint32_t>(p >> 32); };
-        const auto low = [](std::uint64_t p) { return static_cast<std::uint32_t>(p); };
-        const auto next_key = [&] {
-            k0 += step0;
-            k1 += step1;
-        };
-        // Round 1: (c0, c1, c3) come out the same for all.
-        std::uint64_t p0 = m0 * purpose, p1 = m1 * sweep;
-        const std::uint32_t a0 = high(p1) ^ site ^ k0, a1 = low(p1), a3 = low(p0);
-        const U64 a2 = chain ^ std::uint64_t{high(p0) ^ k1};
-        next_key();
-        // Round 2: c2 and c3.
-        p0 = m0 * a0;
-        U64 q = product(a2, m1);
-        const U64 b0 = (q >> 32) ^ std::uint64_t{a1 ^ k0}, b1 = q;
-        const std::uint32_t b2 = high(p0) ^ a3 ^ k1, b3 = low(p0);
-        next_key();
-        // Round 3: c1.
-        p1 = m1 * b2;
-        q = product(b0, m0);
-        U64 c0 = b1 ^ std::uint64_t{high(p1) ^ k0}, c1 = U64{} + std::uint64_t{low(p1)};
-        U64 c2 = (q >> 32) ^ std::uint64_t{b3 ^ k1}, c3 = q;
-        for (int round = 3; round < 10; ++round) {
-            next_key();
-            const U64 q0 = product(c0, m0), q1 = product(c2, m1);
-            c0 = (q1 >> 32) ^ c1 ^ std::uint64_t{k0};
-            c1 = q1;
-            c2 = (q0 >> 32) ^ c3 ^ std::uint64_t{k1};
-            c3 = q0;
-        }
-        out[0] = c0;
-        out[1] = c1;
-        out[2] = c2;
-        out[3] = c3;
     }
 };
 

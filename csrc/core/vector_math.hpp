@@ -33,10 +33,12 @@ struct VectorMath {
     // exp for |x| below 80.
     static V exp_bounded(V x) {
         constexpr int degree = sizeof(T) == 4 ? 7 : 13;
-        const V n = nearest(x * T(1.4426950408889634074)), r = reduce(x, n);
+        constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
+        constexpr Int bias = sizeof(T) == 4 ? 127 : 1023;
+        const V rounded = S::fma(x, V{} + T(1.4426950408889634074), V{} + magic), r = reduce(x, rounded - magic);
         V p = V{} + inverse_factorial(degree);
         for (int k = degree - 1; k >= 0; --k) p = S::fma(p, r, V{} + inverse_factorial(k));
-        return p * pow2(n);
+        return p * (V)(((VI)rounded + bias) << mantissa);
     }
 
     static V tanh(V x) {
@@ -47,6 +49,23 @@ struct VectorMath {
     }
 
     static V sigmoid(V x) { return T(1) / (T(1) + exp(-x)); }
+
+    // x within [low, high]; a NaN stays one: the x86 instructions return their second operand when either is NaN.
+    static V clamp(V x, T low, T high) {
+        const V a = V{} + low, b = V{} + high;
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4) return (V)_mm512_maskz_max_ps(0xffff, (__m512)a, _mm512_maskz_min_ps(0xffff, (__m512)b, (__m512)x));
+        else return (V)_mm512_maskz_max_pd(0xff, (__m512d)a, _mm512_maskz_min_pd(0xff, (__m512d)b, (__m512d)x));
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4) return (V)_mm256_max_ps((__m256)a, _mm256_min_ps((__m256)b, (__m256)x));
+        else return (V)_mm256_max_pd((__m256d)a, _mm256_min_pd((__m256d)b, (__m256d)x));
+#elif defined(__SSE2__)
+        if constexpr (sizeof(T) == 4) return (V)_mm_max_ps((__m128)a, _mm_min_ps((__m128)b, (__m128)x));
+        else return (V)_mm_max_pd((__m128d)a, _mm_min_pd((__m128d)b, (__m128d)x));
+#else
+        return x > b ? b : (x < a ? a : x);
+#endif
+    }
 
     // Correctly rounded.
     static V sqrt(V x) {

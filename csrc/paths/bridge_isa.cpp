@@ -48,9 +48,10 @@ template <class T>
 void fill_normals(const ChainTask& t, std::uint32_t sweep, std::uint32_t first, T* z) {
     using R = Random<T>;
     using S = Simd<T>;
+    const typename R::Stream stream(first, t.seed);
     typename S::V a, b;
     for (std::int64_t n = 0; n <= t.steps; n += R::normals) {
-        const auto w = R::words(t.purpose, static_cast<std::uint32_t>(n / R::normals), sweep, first, t.seed);
+        const auto w = stream.words(t.purpose, static_cast<std::uint32_t>(n / R::normals), sweep);
         for (int i = 0; i < R::normals / 2; ++i) {
             R::normal(w, i, a, b);
             S::store(z + (n + 2 * i) * S::width, a);

@@ -46,7 +46,13 @@ class Action {
         : potential_(scaled(t)), scale_(static_cast<T>(t.call->potential_scale)), correction_(static_cast<T>(t.call->correction)) {}
 
     V value(V x) const {
-        if (correction_ != T(0)) return corrected(x);
+        if (!plain()) return corrected(x);
+        return plain_value(x);
+    }
+
+    bool plain() const { return correction_ == T(0); }
+
+    V plain_value(V x) const {
         if constexpr (table) return value_apart(x);
         else return potential_.value(x);
     }
@@ -98,7 +104,7 @@ class Chains {
 
     explicit Chains(const MetropolisTask& t)
         : t_(t), c_(*t.call), action_(t), beads_(t.beads), link_(static_cast<T>(c_.link)), free_(c_.pinned ? 1 : 0),
-          moving_(c_.pinned ? t.beads - 2 : t.beads), first_chain_(static_cast<std::uint32_t>(t.first_chain)) {
+          moving_(c_.pinned ? t.beads - 2 : t.beads), stream_(static_cast<std::uint32_t>(t.first_chain), c_.seed) {
         T* const scratch = static_cast<T*>(thread_scratch(static_cast<std::size_t>((beads_ + 2 * (c_.segment + 8)) * S::width) * sizeof(T)));
         x_ = scratch;
         y_ = x_ + beads_ * S::width;
@@ -162,7 +168,7 @@ class Chains {
     }
 
     typename R::Words words(std::size_t move, std::uint32_t slot, std::int64_t site) const {
-        return R::words(purpose(move, slot), static_cast<std::uint32_t>(site), sweep_, first_chain_, c_.seed);
+        return stream_.words(purpose(move, slot), static_cast<std::uint32_t>(site), sweep_);
     }
     QC_APART void words_apart(std::size_t move, std::uint32_t slot, std::int64_t site, typename R::Words& w) const {
         w = words(move, slot, site);
@@ -170,8 +176,7 @@ class Chains {
 
     // u < exp(-ds); a NaN is refused. The least u is above exp(-40).
     static VI accept(V u, V ds) {
-        const V bounded = ds > T(40) ? V{} + T(40) : (ds < T(0) ? V{} : ds);
-        return u < Math::exp_bounded(-bounded);
+        return u < Math::exp_bounded(-Math::clamp(ds, T(0), T(40)));
     }
 
     void make(std::size_t m, Move move, std::int64_t number) {
@@ -201,31 +206,43 @@ class Chains {
     }
 
     // A block of random words serves two beads in single precision and one in double.
-    QC_KERNEL double single(std::size_t m) {
+    double single(std::size_t m) {
+        if (!c_.midpoint && action_.plain()) single_beads<true>(m);
+        else single_beads<false>(m);
+        return static_cast<double>(moving_ * c_.hits);
+    }
+
+    // `plain`: the potential at beads, without correction.
+    template <bool plain>
+    QC_KERNEL void single_beads(std::size_t m) {
         constexpr int per = R::uniforms / 2;
         const std::int64_t even = (moving_ + 1) / 2;
         const auto bead = [&](std::int64_t q) { return free_ + (q < even ? 2 * q : 2 * (q - even) + 1); };
+        // Copies that no store can alias, so that they stay in registers.
+        const Action<T, P> action = action_;
+        const V width = step_[0], link = V{} + link_;
+        T* const path = x_;
+        VI accepted{};
+        const auto update = [&](std::int64_t i, V place, V chance) {
+            const V x = S::load(path + i * S::width), before = S::load(path + left(i) * S::width);
+            const V after = S::load(path + right(i) * S::width), next = S::fma(width, place - T(0.5), x);
+            V change;
+            if constexpr (plain) change = action.plain_value(next) - action.plain_value(x);
+            else if (c_.midpoint)
+                change = (action.value((next + before) * T(0.5)) - action.value((x + before) * T(0.5))) +
+                         (action.value((next + after) * T(0.5)) - action.value((x + after) * T(0.5)));
+            else change = action.value(next) - action.value(x);
+            const VI yes = accept(chance, S::fma(link * (next - x), (next + x) - (before + after), change));
+            S::store(path + i * S::width, yes ? next : x);
+            accepted -= yes;
+        };
         for (std::int64_t q = 0; q < moving_; q += per)
             for (std::int64_t hit = 0; hit < c_.hits; ++hit) {
                 const auto w = words(m, static_cast<std::uint32_t>(hit), q / per);
                 update(bead(q), R::uniform(w, 0), R::uniform(w, 1));
                 if (per == 2 && q + 1 < moving_) update(bead(q + 1), R::uniform(w, per), R::uniform(w, per + 1));
             }
-        return static_cast<double>(moving_ * c_.hits);
-    }
-
-    void update(std::int64_t i, V place, V chance) {
-        const V x = at(i), before = at(left(i)), after = at(right(i));
-        const V next = S::fma(step_[0], place - T(0.5), x);
-        V change;
-        if (c_.midpoint)
-            change = (action_.value((next + before) * T(0.5)) - action_.value((x + before) * T(0.5))) +
-                     (action_.value((next + after) * T(0.5)) - action_.value((x + after) * T(0.5)));
-        else change = action_.value(next) - action_.value(x);
-        change = S::fma(link_ * (next - x), (next + x) - (before + after), change);
-        const VI yes = accept(chance, change);
-        put(i, yes ? next : x);
-        accepted_ -= yes;
+        accepted_ = accepted;
     }
 
     // Where segments begin, the same for all chains: independent of what they are, so that each remains a chain of its own law.
@@ -445,7 +462,7 @@ class Chains {
     const std::int64_t beads_;
     const T link_;
     const std::int64_t free_, moving_;  // first bead that moves, and how many do
-    const std::uint32_t first_chain_;
+    const typename R::Stream stream_;
     std::uint32_t sweep_ = 0;
     V step_[2];
     VI accepted_{};

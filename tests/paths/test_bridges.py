@@ -178,7 +178,6 @@ def test_bits_do_not_depend_on_the_threads() -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         runs.append(gaussian_paths(1.0, steps=8, dt=0.2, samples=2000, seed=1))
-    torch.set_num_threads(1)
     assert torch.equal(*runs)
 
 

@@ -157,7 +157,6 @@ def test_bits_do_not_depend_on_the_threads() -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         runs.append(partition_function(QUARTIC, beta=2.0, slices=16, samples=3000).log)
-    torch.set_num_threads(1)
     assert torch.equal(*runs)
 
 

@@ -191,5 +191,6 @@ def _pair(x0: Real | Tensor, xT: Real | Tensor) -> tuple[Tensor, Tensor, bool]:
         ends.append(value.detach().cpu().double().reshape(-1))
     if ends[0].shape != ends[1].shape and 1 not in (len(ends[0]), len(ends[1])):
         raise wrong_value("xT", f"shape {tuple(ends[0].shape)}, like x0", shape(ends[1]))
-    start, end = torch.broadcast_tensors(*ends)
-    return start.contiguous(), end.contiguous(), single
+    count = max(len(end) for end in ends) if all(len(end) for end in ends) else 0
+    start, end = (value.expand(count).contiguous() for value in ends)
+    return start, end, single

@@ -280,7 +280,7 @@ def _weights_in_torch(
             with torch.no_grad():
                 rest = evaluate(v, place).double() - half_spring * place**2
             log_w = -scale * (rest.sum(1) if midpoint else rest.sum(1) - 0.5 * (rest[:, 0] + rest[:, -1]))
-            for group in log_w.split(GROUP):
+            for group in torch.split(log_w, GROUP):
                 largest = group.max()
                 w = (group - largest).exp()
                 groups.append(torch.stack([largest, w.sum(), (w * w).sum()]))

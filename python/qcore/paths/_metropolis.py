@@ -230,9 +230,9 @@ def metropolis(
         S_E = \sum_{n=1}^{N} \frac{m}{2 dt} (x_n - x_{n-1})^2 + dt \sum_{n=1}^{N} V_n,
 
     with :math:`V_n` = V(x_n) for "trapezoid" (and "endpoint", the same on a closed path; the error of
-    averages is of order dt^2), V((x_n + x_{n-1}) / 2) for "midpoint" (order dt), and V + (dt^2 / 24 m) V'^2 at
-    x_n for "takahashi-imada" (order dt^4 of the energies; averages of x^2 and the like keep order dt^2). Pinned paths
-    x_0 ... x_N keep x_0 and x_N, whose V counts by half.
+    averages is of order dt^2), V((x_n + x_{n-1}) / 2) for "midpoint" (order dt), and V + (dt^2 / 24 m) V'^2
+    at x_n for "takahashi-imada" (order dt^4 of the energies; averages of x^2 and the like keep order dt^2).
+    Pinned paths x_0 ... x_N keep x_0 and x_N, whose V counts by half.
 
     A sweep makes each of `moves` once:
         "single": every bead, even ones first, `hits` times each: x + step (u - 1/2).
@@ -251,8 +251,9 @@ def metropolis(
     Of pinned paths: action, the potential's part of S_E / hbar; x2_middle; x2, x4 of the beads between the
     ends; correlator_k, <x_m x_{m+k}> with m = slices // 2.
 
-    Random numbers are functions of (seed, chain, sweep, bead), so results don't depend on threads, block or on
-    how many chains there are besides, and runs that are continued or resumed are bitwise those made in one go.
+    Random numbers are functions of (seed, chain, sweep, bead), so results don't depend on threads, block or
+    on how many chains there are besides, and runs that are continued or resumed are bitwise those made in one
+    go.
 
     Args:
         potential: polynomial coefficients (c_0 first), a Table, or an elementwise function of torch. The
@@ -355,7 +356,7 @@ def _checked_moves(moves: Sequence[str], pinned: bool, scheme: str) -> tuple[str
 
 def _checked_segment(segment: int | None, slices: int, moves: tuple[str, ...]) -> int:
     if segment is None:
-        return min(16, 2 ** max(1, int(math.log2(slices)) - 1))
+        return min(16, 1 << max(1, slices.bit_length() - 2))
     require_count("segment", segment)
     if not 2 <= segment <= slices:
         raise wrong_value("segment", f"2 to {slices} links", segment)

@@ -16,9 +16,10 @@ OSCILLATOR_SCHEMES = ("trapezoid", "midpoint", "exact")
 class Lattice(NamedTuple):
     """One step of imaginary time.
 
-    It is nu times the kernel of Mehler, sqrt(M / (2 pi hbar sinh Th)) exp(-(M / 2 hbar) [(x^2 + y^2) coth Th -
-    2 x y / sinh Th]), with `stiffness` = M / hbar and `angle` = Th. A free step has angle = 0 and only `free` =
-    m / (hbar dt), the limit of stiffness / sinh Th.
+    It is nu times the kernel of Mehler,
+    sqrt(M / (2 pi hbar sinh Th)) exp(-(M / 2 hbar) [(x^2 + y^2) coth Th - 2 x y / sinh Th]),
+    with `stiffness` = M / hbar and `angle` = Th. A free step has angle = 0 and only `free` = m / (hbar dt),
+    the limit of stiffness / sinh Th.
     """
 
     stiffness: float

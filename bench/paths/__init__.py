@@ -1,0 +1,1 @@
+"""Benchmarks of path sums, actions and samplers."""
