@@ -83,7 +83,7 @@ class Population {
         for (int o = 1; o < 5; ++o) mean[o] += total[o + 1] / total[0];
         mean[5] += total[0] * total[0] / (size * total[1]);
         const auto words = philox({purpose(1), static_cast<std::uint32_t>(task_.population), static_cast<std::uint32_t>(number), 0}, run_.seed);
-        comb(uniform(words[0], words[1]));
+        comb(uniform(words[0], words[1]), total[0]);
     }
 
     QC_KERNEL void draw(std::int64_t i) {
@@ -134,18 +134,23 @@ class Population {
     }
 
     // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it, so
-    // floor or ceil of its expected number of times.
-    void comb(double u) {
-        double total = 0;
-        for (std::int64_t i = 0; i < task_.size; ++i) total += weight_[i];
-        const double tooth = total / static_cast<double>(task_.size);
-        double reached = weight_[0];
-        std::int64_t from = 0;
-        for (std::int64_t k = 0; k < task_.size; ++k) {
-            const double place = (static_cast<double>(k) + u) * tooth;
-            while (reached < place && from + 1 < task_.size) reached += weight_[++from];
-            x_[k] = next_[from];
-            local_[k] = next_local_[from];
+    // floor or ceil of its expected number of times. Each is written once whether wanted or not, since most are wanted once.
+    void comb(double u, double total) {
+        const double per_weight = static_cast<double>(task_.size) / total;
+        double reached = 0;
+        std::int64_t k = 0;
+        for (std::int64_t i = 0; i < task_.size && k < task_.size; ++i) {
+            reached += weight_[i];
+            const double teeth = reached * per_weight - u + 1;
+            const bool last = !(teeth < static_cast<double>(task_.size)) || i + 1 == task_.size;
+            const std::int64_t end = last ? task_.size : static_cast<std::int64_t>(teeth);
+            x_[k] = next_[i];
+            local_[k] = next_local_[i];
+            for (std::int64_t copy = k + 1; copy < end; ++copy) {
+                x_[copy] = next_[i];
+                local_[copy] = next_local_[i];
+            }
+            k = end;
         }
         std::fill(x_ + task_.size, x_ + room_, x_[0]);
         std::fill(local_ + task_.size, local_ + room_, local_[0]);

@@ -1,4 +1,4 @@
-"""What the tests of HMC, Langevin motion and diffusion Monte Carlo share: transfer matrices, bits, processes."""
+"""What the tests of HMC, Langevin motion and diffusion Monte Carlo share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from qcore import _core
 from qcore.paths import SampleResult
 
 SIGMAS = 4.0
-FUSED = [isa for isa in _core.isa_available() if isa.endswith(("v3", "v4"))]
 
 
 def assert_near(result: SampleResult, **expected: float) -> None:

@@ -12,7 +12,7 @@ import torch
 from qcore import _core
 from qcore.paths import SampleResult, Table, dmc
 
-from .dynamics import FUSED, assert_same, in_process, with_threads
+from .dynamics import assert_same, with_threads
 
 OSCILLATOR = [0.0, 0.0, 0.5]
 QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]
@@ -33,12 +33,10 @@ def assert_law(result: SampleResult, walkers: int, **expected: float) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dt", [0.5, 0.25])
 def test_oscillator_at_finite_dt(dt: float, dtype: torch.dtype) -> None:
-    """Theory, section 18: walkers have the density phi_0 = exp(-A x^2 / 2), of variance 1 / A, not that of phi_0^2."""
+    """Theory, section 18: walkers have the density phi_0 = exp(-A x^2 / 2), of variance 1/A, not phi_0^2."""
     a = math.sqrt(1 + dt**2 / 4)
     result = dmc(OSCILLATOR, dt=dt, walkers=1000, populations=4, warmup=200, steps=8000, seed=1, dtype=dtype)
-    assert_law(
-        result, 1000, energy_growth=math.asinh(dt / 2) / dt, energy_mixed=1 / (2 * a), x2=1 / a, x=0.0
-    )
+    assert_law(result, 1000, energy_growth=math.asinh(dt / 2) / dt, energy_mixed=1 / (2 * a), x2=1 / a, x=0.0)
     assert abs(result["x4"].mean - 3 / a**2) < 4 * result["x4"].error + 5 / 1000
     assert abs(result["energy_growth"].mean - 0.5) > 4 * result["energy_growth"].error or dt < 0.3
 
@@ -79,13 +77,17 @@ def test_a_guide_that_is_the_ground_state_leaves_no_variance() -> None:
     assert_law(result, 500, x2=0.5 / (1 - 0.05))  # of phi_0^2, by the drift's Euler steps
     # A sextic partner of supersymmetric quantum mechanics: W = x^4 / 4, E_0 = 0 (notes, 2.3)
     sextic = [0.0, 0.0, -1.5, 0.0, 0.0, 0.0, 0.5]
-    result = dmc(sextic, dt=0.02, guide=[0.0, 0.0, 0.0, 0.0, -0.25], walkers=100, warmup=20, steps=200, seed=5)
+    result = dmc(
+        sextic, dt=0.02, guide=[0.0, 0.0, 0.0, 0.0, -0.25], walkers=100, warmup=20, steps=200, seed=5
+    )
     assert result["energy_mixed"].mean == pytest.approx(0, abs=1e-12)
 
 
 def test_a_guide_near_the_ground_state_keeps_the_energy_and_narrows_it() -> None:
     plain = dmc(QUARTIC, dt=0.02, walkers=500, warmup=500, steps=5000, seed=6)
-    guided = dmc(QUARTIC, dt=0.02, guide=[0.0, 0.0, -0.7, 0.0, -0.15], walkers=500, warmup=500, steps=5000, seed=6)
+    guided = dmc(
+        QUARTIC, dt=0.02, guide=[0.0, 0.0, -0.7, 0.0, -0.15], walkers=500, warmup=500, steps=5000, seed=6
+    )
     assert guided["energy_mixed"].mean == pytest.approx(0.80377, abs=4 * guided["energy_mixed"].error + 3e-3)
     assert guided["energy_growth"].error < 0.5 * plain["energy_growth"].error
 
@@ -146,7 +148,9 @@ def test_functions_of_torch_make_the_same_steps(dtype: torch.dtype) -> None:
     assert inside.series is not None
     tolerance = 2e-5 if dtype == torch.float32 else 1e-11
     torch.testing.assert_close(outside.series, inside.series, rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(outside.state["walkers"], inside.state["walkers"], rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(
+        outside.state["walkers"], inside.state["walkers"], rtol=tolerance, atol=tolerance
+    )
 
 
 def digest() -> str:
@@ -161,12 +165,6 @@ def digest() -> str:
     ]
     data = b"".join(r.series.numpy().tobytes() + r.state["walkers"].numpy().tobytes() for r in results)  # type: ignore[union-attr]
     return hashlib.sha256(data).hexdigest()
-
-
-@pytest.mark.skipif(len(FUSED) < 2, reason="needs two instruction sets with a fused multiply-add")
-def test_the_same_bits_from_avx2_and_avx512() -> None:
-    code = "from paths.test_dmc import digest; print(digest())"
-    assert len({in_process(code, QCORE_ISA=isa) for isa in FUSED}) == 1
 
 
 def test_lost_populations_are_found() -> None:
@@ -200,10 +198,22 @@ def test_arguments_refused(changes: dict[str, Any], message: str) -> None:
 def test_the_kernel_refuses_by_itself() -> None:
     f64 = {"dtype": torch.float64}
     known: dict[str, Any] = {
-        "potential": torch.tensor(QUARTIC, **f64), "table": False, "start": 0.0, "inverse_spacing": 1.0,
-        "guide": None, "mass": 1.0, "hbar": 1.0, "dt": 0.1, "first": 0, "count": 2, "steps": 4, "seed": 1,
-        "walkers": torch.zeros(3, 5), "reference": torch.zeros(3, **f64), "measured": torch.zeros(2, 6, 3, **f64),
-    }  # fmt: skip
+        "potential": torch.tensor(QUARTIC, **f64),
+        "table": False,
+        "start": 0.0,
+        "inverse_spacing": 1.0,
+        "guide": None,
+        "mass": 1.0,
+        "hbar": 1.0,
+        "dt": 0.1,
+        "first": 0,
+        "count": 2,
+        "steps": 4,
+        "seed": 1,
+        "walkers": torch.zeros(3, 5),
+        "reference": torch.zeros(3, **f64),
+        "measured": torch.zeros(2, 6, 3, **f64),
+    }
     _core.paths_dmc(*known.values())
     for changes, message in (
         ({"dt": 0.0}, "dt"),

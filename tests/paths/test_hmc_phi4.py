@@ -15,7 +15,7 @@ from qcore._ops.paths_dynamics import FieldModel, leapfrog_phi4
 from qcore.paths import hmc_phi4
 from qcore.paths._hmc_phi4 import field_model
 
-from .dynamics import FUSED, assert_near, assert_same, in_process, with_threads
+from .dynamics import assert_near, assert_same, with_threads
 
 SHAPES = [(1, 1), (1, 4), (2, 2), (2, 5), (3, 1), (5, 4), (8, 8)]
 
@@ -24,7 +24,9 @@ def normals(*size: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def plain_action(phi: torch.Tensor, rows: float, columns: float, quadratic: float, quartic: float) -> torch.Tensor:
+def plain_action(
+    phi: torch.Tensor, rows: float, columns: float, quadratic: float, quartic: float
+) -> torch.Tensor:
     """As the docs write it, (chains,)."""
     bonds = 0.5 * rows * (phi.roll(-1, 1) - phi) ** 2 + 0.5 * columns * (phi.roll(-1, 2) - phi) ** 2
     return (bonds + quadratic * phi**2 + quartic * phi**4).sum((1, 2))
@@ -58,7 +60,7 @@ def test_leapfrog_against_plain_leapfrog(shape: tuple[int, int]) -> None:
 
 
 def test_a_trajectory_run_backwards_ends_where_it_began() -> None:
-    model = field_model(-4.0, 5.1, "unit")
+    model = field_model(-4.0, 5.1, "lattice")
     x, p = 0.5 * normals(5, 6, 6), normals(5, 6, 6, seed=2)
     y, w = x.clone(), p.clone()
     leapfrog_phi4(model, step=0.02, steps=25, phi=y, momenta=w)
@@ -69,7 +71,7 @@ def test_a_trajectory_run_backwards_ends_where_it_began() -> None:
 
 
 def test_the_energy_error_of_a_trajectory_is_of_second_order() -> None:
-    model = field_model(-4.0, 5.1, "unit")
+    model = field_model(-4.0, 5.1, "lattice")
     x, p = 0.5 * normals(30, 8, 8), normals(30, 8, 8, seed=2)
     errors = []
     for steps in (20, 40, 80):
@@ -106,7 +108,8 @@ def exact_2x2(model: FieldModel) -> dict[str, float]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    ("convention", "mass2", "coupling"), [("canonical", -0.5, 0.4), ("quarter", 0.7, 2.0), ("unit", -1.0, 1.5)]
+    ("convention", "mass2", "coupling"),
+    [("continuum", -0.5, 0.4), ("lattice", -1.0, 1.5)],
 )
 def test_two_by_two(convention: str, mass2: float, coupling: float, dtype: torch.dtype) -> None:
     result = hmc_phi4(
@@ -119,39 +122,48 @@ def test_two_by_two(convention: str, mass2: float, coupling: float, dtype: torch
 def test_two_columns_in_eight_steps_of_time() -> None:
     """Theory, section 7: L = 2, a = 1, m^2 = 1, g = .5, Nt = 8, dtau = .25, trapezoid."""
     result = hmc_phi4(
-        shape=(8, 2), mass2=1.0, coupling=0.5, spacing=(0.25, 1.0), chains=64, trajectories=2500, warmup=100, seed=4,
+        shape=(8, 2),
+        mass2=1.0,
+        coupling=0.5,
+        dt=0.25,
+        chains=64,
+        trajectories=2500,
+        warmup=100,
+        seed=4,
         leapfrog_steps=12,
-    )  # fmt: skip
+    )
     phi2, both = 0.2658300534, 0.0760642446
     assert_near(result, phi2=phi2, correlator_0=phi2 + both, exp_minus_dh=1.0)
 
 
 def test_free_field_mode_by_mode() -> None:
-    m2, shape, spacing = 0.4, (6, 8), (0.8, 1.25)
+    m2, shape, dt, a = 0.4, (6, 8), 0.8, 1.25
     k, q = (torch.arange(n, dtype=torch.float64) * 2 * math.pi / n for n in shape)
-    dt, a = spacing
-    inverse = (a / dt) * 4 * torch.sin(k / 2)[:, None] ** 2 + (dt / a) * 4 * torch.sin(q / 2) ** 2 + dt * a * m2
+    inverse = (
+        (a / dt) * 4 * torch.sin(k / 2)[:, None] ** 2 + (dt / a) * 4 * torch.sin(q / 2) ** 2 + dt * a * m2
+    )
     time = torch.arange(4, dtype=torch.float64)
     slow = (torch.cos(k[:, None] * time) / inverse[:, :1]).mean(0)
     result = hmc_phi4(
-        shape=shape, mass2=m2, coupling=0.0, spacing=spacing, chains=1024, trajectories=60, warmup=60, seed=6,
+        shape=shape, mass2=m2, coupling=0.0, spacing=a,
+        dt=dt, chains=1024, trajectories=60, warmup=60, seed=6,
         leapfrog_steps=8, dtype=torch.float64,
     )  # fmt: skip
-    assert_near(result, phi2=float((1 / inverse).mean()), **{f"correlator_{t}": float(slow[t]) for t in range(4)})
+    assert_near(
+        result, phi2=float((1 / inverse).mean()), **{f"correlator_{t}": float(slow[t]) for t in range(4)}
+    )
     power = torch.fft.fft2(result.state["phi"]).abs().square() / (shape[0] * shape[1]) * inverse
     error = power.std(0) / 32
     assert float(((power.mean(0) - 1) / error).abs().max()) < 4.5  # of 48 numbers
 
 
 def test_the_conventions_are_one_model() -> None:
-    """phi_unit = phi_quarter / sqrt 2 at the same mass2 and coupling (notes, 2.6)."""
+    """phi_lattice = phi_continuum / sqrt 2 with lambda = 4 g at the same m^2."""
     phi = normals(3, 5, 5)
     for mass2, coupling in ((-4.0, 5.1), (0.3, 0.0)):
-        unit, quarter = (plain_action(f, *field_model(mass2, coupling, c)) for f, c in (
-            (phi / math.sqrt(2), "unit"), (phi, "quarter")))  # fmt: skip
-        torch.testing.assert_close(unit, quarter, rtol=1e-13, atol=1e-12)
-        canonical = plain_action(phi, *field_model(mass2, coupling / 4, "canonical"))
-        torch.testing.assert_close(canonical, quarter, rtol=1e-13, atol=1e-12)
+        lattice = plain_action(phi / math.sqrt(2), *field_model(mass2, 4 * coupling, "lattice"))
+        continuum = plain_action(phi, *field_model(mass2, coupling))
+        torch.testing.assert_close(lattice, continuum, rtol=1e-13, atol=1e-12)
 
 
 # --- bookkeeping ----------------------------------------------------------------------------------
@@ -159,8 +171,14 @@ def test_the_conventions_are_one_model() -> None:
 
 def small(**changes: Any) -> Any:
     arguments: dict[str, Any] = {
-        "shape": (5, 3), "mass2": -1.0, "coupling": 1.0, "chains": 37, "trajectories": 6, "warmup": 40, "seed": 11,
-    }  # fmt: skip
+        "shape": (5, 3),
+        "mass2": -1.0,
+        "coupling": 1.0,
+        "chains": 37,
+        "trajectories": 6,
+        "warmup": 40,
+        "seed": 11,
+    }
     return hmc_phi4(**{**arguments, **changes})
 
 
@@ -181,12 +199,6 @@ def digest() -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.skipif(len(FUSED) < 2, reason="needs two instruction sets with a fused multiply-add")
-def test_the_same_bits_from_avx2_and_avx512() -> None:
-    code = "from paths.test_hmc_phi4 import digest; print(digest())"
-    assert len({in_process(code, QCORE_ISA=isa) for isa in FUSED}) == 1
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -196,8 +208,9 @@ def test_the_same_bits_from_avx2_and_avx512() -> None:
         ({"coupling": 0.0}, "mass2: expected a number > 0"),
         ({"mass2": math.nan}, "mass2"),
         ({"convention": "kappa"}, "convention"),
-        ({"spacing": (1.0, 0.0)}, "spacing"),
-        ({"spacing": 1.0}, "spacing"),
+        ({"spacing": 0.0}, "spacing"),
+        ({"dt": -1.0}, "dt"),
+        ({"convention": "lattice", "dt": 0.5}, "spacing and dt: expected 1"),
         ({"chains": 0}, "chains"),
         ({"leapfrog_steps": 0}, "leapfrog_steps"),
         ({"start": torch.zeros(37, 5, 4)}, "start"),

@@ -43,7 +43,7 @@ class PathModel(NamedTuple):
 
 
 class FieldModel(NamedTuple):
-    """S = sum of stiffness (phi' - phi)^2 / 2 to the next row and column, + quadratic phi^2 + quartic phi^4."""
+    """S = sum of stiffness (phi' - phi)^2 / 2 to next row and column, quadratic phi^2, quartic phi^4."""
 
     row_stiffness: float
     column_stiffness: float
@@ -63,14 +63,31 @@ def hmc_paths(
     count: int,
     tune: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Trajectories first, ..., first + count - 1 of paths x (chains, slices), in place as `tuning` (chains, 4).
+    """Trajectories first, ..., first + count - 1 of paths x (chains, slices), in place as `tuning` (chains,
+    4).
 
     Returns:
         measured (count, 6 + lags, chains), accepted (chains,), float64.
     """
     measured, accepted = _results(count, len(PATH_OBSERVABLES) + len(lags), x.shape[0])
+    t = trajectories
     _core.paths_hmc(
-        *potential, *model, lags, first, count, *_order(trajectories, tune), x, tuning, measured, accepted
+        *potential,
+        *model,
+        lags,
+        first,
+        count,
+        t.steps,
+        t.jitter,
+        tune,
+        t.target,
+        t.step,
+        t.longest,
+        t.seed,
+        x,
+        tuning,
+        measured,
+        accepted,
     )
     return measured, accepted
 
@@ -87,8 +104,22 @@ def hmc_phi4(
 ) -> tuple[Tensor, Tensor]:
     """The same for fields phi (chains, rows, columns); measured (count, 7 + rows // 2, chains)."""
     measured, accepted = _results(count, len(FIELD_OBSERVABLES) + phi.shape[1] // 2 + 1, phi.shape[0])
+    t = trajectories
     _core.paths_hmc_phi4(
-        *model, first, count, *_order(trajectories, tune), phi, tuning, measured, accepted
+        *model,
+        first,
+        count,
+        t.steps,
+        t.jitter,
+        tune,
+        t.target,
+        t.step,
+        t.longest,
+        t.seed,
+        phi,
+        tuning,
+        measured,
+        accepted,
     )
     return measured, accepted
 
@@ -125,7 +156,8 @@ def langevin(
     """Sweeps first, ..., first + count - 1 of `steps` steps each, of x (chains,) in place.
 
     Returns:
-        measured (count, 3 + lags, chains); failed (chains,), the step after which a chain had run away, or -1.
+        measured (count, 3 + lags, chains); failed (chains,), the step after which a chain had run away, or
+        -1.
     """
     measured, failed = _results(count, len(WALK_OBSERVABLES) + len(lags), x.shape[0])
     _core.paths_langevin(
@@ -163,7 +195,3 @@ def dmc(
 def _results(count: int, observables: int, chains: int) -> tuple[Tensor, Tensor]:
     measured = torch.empty(count, observables, chains, dtype=torch.float64)
     return measured, torch.empty(chains, dtype=torch.float64)
-
-
-def _order(t: Trajectories, tune: bool) -> tuple[int, float, bool, float, float, float, int]:
-    return t.steps, t.jitter, tune, t.target, t.step, t.longest, t.seed

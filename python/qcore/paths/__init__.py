@@ -10,6 +10,12 @@ from qcore.paths._hmc_phi4 import hmc_phi4
 from qcore.paths._langevin import Diverged, langevin
 from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
 from qcore.paths._lattice_states import LatticeStates, lattice_states
+from qcore.paths._bridges import gaussian_paths, levy_bridge
+from qcore.paths._dmc import Dmc, dmc
+from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
+from qcore.paths._hmc import Hmc, hmc
+from qcore.paths._hmc_phi4 import HmcPhi4, hmc_phi4
+from qcore.paths._langevin import Diverged, Langevin, langevin
 from qcore.paths._metropolis import Metropolis, metropolis
 from qcore.paths._networks import (
     from_acceleration,
@@ -32,6 +38,7 @@ __all__ = [
     "ActionParts",
     "CheckpointError",
     "Diverged",
+    "Dmc",
     "Engine",
     "Expectation",
     "FewSamplesError",
@@ -39,6 +46,9 @@ __all__ = [
     "LatticeOscillator",
     "LatticeStates",
     "LeastActionPath",
+    "Hmc",
+    "HmcPhi4",
+    "Langevin",
     "Metropolis",
     "PathIntegral",
     "Polynomial",

@@ -16,14 +16,14 @@ from qcore._ops.paths_random import WORDS, draws, require_seed
 from ._hmc import starting_point
 from ._potential import Polynomial, PotentialLike, as_potential
 from ._run import SampleResult, run
-from ._sampling import evaluate, finite_at, fingerprint, kernel_potential
+from ._sampling import evaluate, fingerprint, finite_at, kernel_potential
 
 
 class Dmc:
-    """The engine of `dmc`, whose arguments it takes; its chains are populations, a sweep `measure_every` steps."""
+    """The engine of `dmc`, whose arguments it takes: chains are populations, sweeps a few steps."""
 
     name = "dmc"
-    observables = DMC_OBSERVABLES
+    observables: tuple[str, ...] = DMC_OBSERVABLES
 
     def __init__(
         self,
@@ -43,7 +43,11 @@ class Dmc:
         self.potential = as_potential(potential)
         for name, value in (("dt", dt), ("mass", mass), ("hbar", hbar)):
             require_positive(name, value)
-        for name, value in (("walkers", walkers), ("populations", populations), ("measure_every", measure_every)):
+        for name, value in (
+            ("walkers", walkers),
+            ("populations", populations),
+            ("measure_every", measure_every),
+        ):
             require_count(name, value)
             if not 1 <= value < 2**31:
                 raise wrong_value(name, "1 to 2^31 - 1", value)
@@ -109,8 +113,8 @@ class Dmc:
             )
         if not bool(torch.isfinite(measured).all()):
             raise ArithmeticError(
-                "dmc: a population whose weights are all zero or not numbers; is the potential bounded below, and "
-                "dt small against hbar over its variation?"
+                "dmc: a population whose weights are all zero or not numbers: is the potential bounded "
+                "below, and dt small against hbar over its variation?"
             )
         return {"walkers": walkers, "reference": reference}, measured, torch.ones(walkers.shape[0])
 
@@ -174,11 +178,11 @@ def dmc(
     """The ground-state energy of p^2/2m + V by walkers that diffuse and are copied by weight.
 
     A step moves a walker from x to y = x + sqrt(hbar dt / m) xi and weighs it with
-    w = exp(-dt ((V(x) + V(y)) / 2 - E) / hbar); then as many walkers as before are drawn by a comb (systematic
-    resampling), floor or ceil of w / mean w copies of each. This iterates the trapezoid transfer matrix, so
-    without a guide, and with many walkers, energy_growth is exactly -(hbar/dt) ln of its largest eigenvalue and
-    walkers have the density phi_0 of its eigenvector (not phi_0^2), by which energy_mixed = <V>, x, x2 and x4
-    are averages. For V = m w^2 x^2 / 2: energy_growth = (hbar/dt) asinh(w dt / 2).
+    w = exp(-dt ((V(x) + V(y)) / 2 - E) / hbar); then as many walkers as before are drawn by a comb
+    (systematic resampling), floor or ceil of w / mean w copies of each. This iterates the trapezoid transfer
+    matrix, so without a guide, and with many walkers, energy_growth is exactly -(hbar/dt) ln of its largest
+    eigenvalue and walkers have the density phi_0 of its eigenvector (not phi_0^2), by which energy_mixed =
+    <V>, x, x2 and x4 are averages. For V = m w^2 x^2 / 2: energy_growth = (hbar/dt) asinh(w dt / 2).
 
     Populations of finite size err besides: the weights of a step aren't independent of the walkers they fall
     on. That error falls with 1/walkers; repeat with twice as many to see it.
@@ -193,9 +197,9 @@ def dmc(
         measure_every: steps that each measurement is a mean over.
         mass, hbar: in the potential's units.
         guide: coefficients of the polynomial u of a guiding function exp(u). Walkers then also drift by
-            (hbar/m) u' dt, are weighed by the local energy V - (hbar^2/2m)(u'' + u'^2) in the place of V, and have
-            the density phi_0 exp(u): energy_mixed is the mixed estimate, of no variance if exp(u) is the ground
-            state. The error in dt is then of first order.
+            (hbar/m) u' dt, are weighed by the local energy V - (hbar^2/2m)(u'' + u'^2) in the place of V, and
+            have the density phi_0 exp(u): energy_mixed is the mixed estimate, of no variance if exp(u) is the
+            ground state. The error in dt is then of first order.
         start: a number, or (populations, walkers).
         seed: of the random numbers, 64 bits.
         dtype: of the walkers, torch.float32 or torch.float64; weights add up in float64 either way.
@@ -210,8 +214,8 @@ def dmc(
         ArithmeticError: weights that are all zero, or not numbers.
         ValueError, TypeError: an argument that can't be; the message names it.
 
-    Sources: Anderson, J. Chem. Phys. 63, 1499 (1975); fixed populations: Assaraf, Caffarel, Khelif, Phys. Rev. E
-    61, 4566 (2000).
+    Sources: Anderson, J. Chem. Phys. 63, 1499 (1975); fixed populations: Assaraf, Caffarel, Khelif, Phys.
+    Rev. E 61, 4566 (2000).
     """
     engine = Dmc(
         potential,

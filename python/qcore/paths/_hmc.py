@@ -17,16 +17,18 @@ from qcore._ops.paths_random import WORDS, require_seed
 from ._hmc_torch import torch_trajectories
 from ._potential import Potential, PotentialLike, as_potential
 from ._run import SampleResult, run
-from ._sampling import duration, evaluate, finite_at, fingerprint, kernel_potential
+from ._sampling import duration, evaluate, fingerprint, finite_at, kernel_potential
 
-MIXING_LENGTH = math.pi / 2  # of a trajectory after which an oscillator of frequency 1 has forgotten its place
+MIXING_LENGTH = (
+    math.pi / 2
+)  # of a trajectory after which an oscillator of frequency 1 has forgotten its place
 
 
 class Hmc:
     """The engine of `hmc`, whose arguments it takes.
 
-    Polynomials and tables move in the kernel, all trajectories of a call in one go. Other functions go through
-    torch, with the same random numbers, and tens of times slower.
+    Polynomials and tables move in the kernel, all trajectories of a call in one go. Other functions go
+    through torch, with the same random numbers, and tens of times slower.
     """
 
     name = "hmc"
@@ -66,9 +68,14 @@ class Hmc:
             frequency = trial_frequency(self.potential, self.mass, self.hbar)
         require_positive("frequency", frequency)
         self.lags = checked_lags(lags, slices - 1)
-        self.model = PathModel(self.mass, self.hbar, self.dt, float(frequency) if fourier_acceleration else 0.0)
+        self.model = PathModel(
+            self.mass, self.hbar, self.dt, float(frequency) if fourier_acceleration else 0.0
+        )
         if fourier_acceleration:
-            first, longest = 0.5 * MIXING_LENGTH / max(leapfrog_steps, 1), MIXING_LENGTH / max(leapfrog_steps, 1)
+            first, longest = (
+                0.5 * MIXING_LENGTH / max(leapfrog_steps, 1),
+                MIXING_LENGTH / max(leapfrog_steps, 1),
+            )
         else:
             stiffest = (4 * mass / self.dt + self.dt * mass * frequency**2) / hbar
             first, longest = 1 / math.sqrt(stiffest), math.inf
@@ -139,20 +146,22 @@ def hmc(
     dtype: torch.dtype = torch.float32,
     **options: Any,
 ) -> SampleResult:
-    """Sample closed paths x_0, ..., x_{N-1}, x_N = x_0, with weight exp(-S/hbar), by trajectories of whole paths.
+    """Sample closed paths x_0, ..., x_{N-1}, x_N = x_0, with weight exp(-S/hbar), by trajectories of whole
+    paths.
 
     S = sum_n m (x_n - x_{n-1})^2 / (2 dt) + dt V(x_n), the trapezoid action: averages err by O(dt^2) from
     those of exp(-beta H), with N dt = hbar beta, and not at all from those of this lattice.
 
     A trajectory draws momenta, moves path and momenta by leapfrog, and is accepted with probability
     min(1, exp(-dH)). With unit masses the slowest modes need of the order of N steps to move.
-    With `fourier_acceleration` the mass matrix is the Hessian of S/hbar for an oscillator, so that all its modes
-    turn at one rate; that rotation is made exactly and only V minus the oscillator kicks: the step then doesn't
-    shrink with dt, and a quadratic V of this frequency is sampled with acceptance 1. Momenta and kicks of this
-    mass matrix are two recurrences along the path, not Fourier transforms.
+    With `fourier_acceleration` the mass matrix is the Hessian of S/hbar for an oscillator, so that all its
+    modes turn at one rate; that rotation is made exactly and only V minus the oscillator kicks: the step then
+    doesn't shrink with dt, and a quadratic V of this frequency is sampled with acceptance 1. Momenta and
+    kicks of this mass matrix are two recurrences along the path, not Fourier transforms.
 
     Args:
-        potential: coefficients of a polynomial, c_0 first, a Table, or a function of torch (slow; through autograd).
+        potential: coefficients of a polynomial, c_0 first, a Table, or a function of torch (slow; through
+            autograd).
         slices: N, at least 2.
         dt, beta: step of Euclidean time or inverse temperature; one of them, or both if N dt = hbar beta.
         mass, hbar: in the potential's units.
@@ -160,15 +169,15 @@ def hmc(
         sweeps: measured trajectories.
         warmup: trajectories before them, in which each chain tunes its step towards acceptance `target`.
         seed: of the random numbers, 64 bits.
-        step_size: leapfrog step at the start, None for a guess. In units of 1/frequency if accelerated, else such
-            that momenta have variance 1.
+        step_size: leapfrog step at the start, None for a guess. In units of 1/frequency if accelerated, else
+            such that momenta have variance 1.
         leapfrog_steps: of a trajectory.
         jitter: every trajectory's step is the chain's times a uniform factor in 1 -+ jitter, which keeps
             oscillators from turning by the same angle each time.
         target: acceptance that the warm-up aims at, between 0 and 1.
         fourier_acceleration: see above.
-        frequency: of the oscillator in the mass matrix; None takes that of the Gaussian wave function about 0 of the
-            lowest energy.
+        frequency: of the oscillator in the mass matrix; None takes that of the Gaussian wave function about 0
+            of the lowest energy.
         lags: j of the correlators <x_n x_{n+j}> to measure.
         start: where paths begin: a number, or (chains, slices).
         dtype: of the path, torch.float32 or torch.float64; energies add up in float64 either way.
@@ -182,8 +191,9 @@ def hmc(
     Raises:
         ValueError, TypeError: an argument that can't be; the message names it.
 
-    Sources: Duane, Kennedy, Pendleton, Roweth, Phys. Lett. B 195, 216 (1987); the exact rotation: Beskos, Pinski,
-    Sanz-Serna, Stuart, Stoch. Proc. Appl. 121, 2201 (2011); tuning: Hoffman, Gelman, JMLR 15, 1593 (2014).
+    Sources: Duane, Kennedy, Pendleton, Roweth, Phys. Lett. B 195, 216 (1987); the exact rotation: Beskos,
+    Pinski, Sanz-Serna, Stuart, Stoch. Proc. Appl. 121, 2201 (2011); tuning: Hoffman, Gelman, JMLR 15, 1593
+    (2014).
     """
     engine = Hmc(
         potential,
@@ -250,7 +260,7 @@ def checked_trajectories(
 
 
 def first_tuning(trajectories: Trajectories, chains: int) -> Tensor:
-    """(chains, 4): log of the step in use and of the one kept, mean error of the acceptance, trajectories so far."""
+    """(chains, 4): logs of the steps in use and kept, mean error of the acceptance, trajectories so far."""
     row = [math.log(trajectories.step), math.log(trajectories.step), 0.0, 0.0]
     return torch.tensor([row], dtype=torch.float64).repeat(chains, 1)
 

@@ -15,11 +15,15 @@ from qcore._ops.paths_dynamics import hmc_phi4 as hmc_phi4_kernel
 from ._hmc import check_count, checked_trajectories, first_tuning, settings, starting_point
 from ._run import SampleResult, run
 
-CONVENTIONS = ("canonical", "quarter", "unit")
+CONVENTIONS = ("continuum", "lattice")
 
 
 def field_model(
-    mass2: float, coupling: float, convention: str, spacing: tuple[float, float] = (1.0, 1.0)
+    mass2: float,
+    coupling: float,
+    convention: str = "continuum",
+    spacing: float = 1.0,
+    dt: float | None = None,
 ) -> FieldModel:
     """The action's four coefficients.
 
@@ -35,17 +39,15 @@ def field_model(
         raise wrong_value("coupling", "a finite number >= 0", coupling)
     if coupling == 0 and mass2 <= 0:
         raise wrong_value("mass2", "a number > 0 where the coupling is 0", mass2)
-    if not isinstance(spacing, tuple | list) or len(spacing) != 2:
-        raise wrong_value("spacing", "(dt, a), two numbers", spacing)
-    for step in spacing:
-        require_positive("spacing", step)
-    dt, a = spacing
-    bonds, mass, quartic = {
-        "canonical": (1.0, 0.5 * mass2, 1.0 * coupling),
-        "quarter": (1.0, 0.5 * mass2, 0.25 * coupling),
-        "unit": (2.0, 1.0 * mass2, 1.0 * coupling),
-    }[convention]
-    return FieldModel(bonds * a / dt, bonds * dt / a, dt * a * mass, dt * a * quartic)
+    require_positive("spacing", spacing)
+    step = spacing if dt is None else dt
+    require_positive("dt", step)
+    if convention == "lattice":
+        if (spacing, step) != (1, 1):
+            raise wrong_value("spacing and dt", "1 in the convention 'lattice'", (spacing, step))
+        return FieldModel(2.0, 2.0, float(mass2), float(coupling))
+    measure = spacing * step
+    return FieldModel(spacing / step, step / spacing, 0.5 * measure * mass2, measure * coupling)
 
 
 class HmcPhi4:
@@ -59,8 +61,9 @@ class HmcPhi4:
         shape: tuple[int, int],
         mass2: float,
         coupling: float,
-        convention: str = "canonical",
-        spacing: tuple[float, float] = (1.0, 1.0),
+        convention: str = "continuum",
+        spacing: float = 1.0,
+        dt: float | None = None,
         chains: int,
         step_size: float | None = None,
         leapfrog_steps: int = 10,
@@ -76,7 +79,7 @@ class HmcPhi4:
             require_count("shape", size)
             if size == 0:
                 raise wrong_value("shape", "sizes of at least 1", tuple(shape))
-        self.model = field_model(mass2, coupling, convention, spacing)
+        self.model = field_model(mass2, coupling, convention, spacing, dt)
         self.convention, self.chains = convention, chains
         self._start = starting_point(start, (chains, *shape), dtype)
         rows, columns, quadratic, quartic = self.model
@@ -117,8 +120,9 @@ def hmc_phi4(
     shape: tuple[int, int],
     mass2: float,
     coupling: float,
-    convention: str = "canonical",
-    spacing: tuple[float, float] = (1.0, 1.0),
+    convention: str = "continuum",
+    spacing: float = 1.0,
+    dt: float | None = None,
     chains: int = 64,
     trajectories: int = 1000,
     warmup: int = 200,
@@ -131,25 +135,30 @@ def hmc_phi4(
     dtype: torch.dtype = torch.float32,
     **options: Any,
 ) -> SampleResult:
-    """Sample fields on a periodic (T, L) lattice with weight exp(-S).
+    r"""Sample fields on a periodic (T, L) lattice with weight exp(-S).
 
-    S is the sum over all sites of dt a times, with (d phi)^2 = ((phi' - phi) / dt)^2 to the next row plus
-    ((phi' - phi) / a)^2 to the next column,
+    convention "continuum", with the measure a dt explicit (a the spacing of columns, dt that of rows):
 
-        convention "canonical"   (d phi)^2 / 2 + mass2 phi^2 / 2 + coupling phi^4
-        convention "quarter"     (d phi)^2 / 2 + mass2 phi^2 / 2 + coupling phi^4 / 4
-        convention "unit"        (d phi)^2 + mass2 phi^2 + coupling phi^4
+    .. math::
+        S = a\,dt \sum_{t,i} \Big[\frac{(\phi_{t+1,i}-\phi_{t,i})^2}{2\,dt^2} +
+            \frac{(\phi_{t,i+1}-\phi_{t,i})^2}{2a^2} + \frac{m^2}{2}\phi_{t,i}^2 + g\,\phi_{t,i}^4\Big]
 
-    "unit" is the action of Albergo, Kanwar, Shanahan, Phys. Rev. D 100, 034515 (2019): phi_unit =
-    phi_quarter / sqrt 2 at the same mass2 and coupling. With dt = a = 1 the form
-    -2 k sum phi phi' + (1 - 2 l) phi^2 + l phi^4 is the unit one with k (4 + mass2) = 1 - 2 l, coupling k^2 = l
-    and phi_unit = sqrt k phi.
+    convention "lattice", for spacing = dt = 1, with box the negative lattice Laplacian (Albergo, Kanwar and
+    Shanahan, arXiv:1904.12072):
+
+    .. math:: S = \sum [\phi\,\Box\,\phi + m^2 \phi^2 + \lambda \phi^4]
+
+    The two agree for phi_lattice = phi_continuum / sqrt(2), the same m^2 and lambda = 4 g. The hopping form
+    -2 k sum phi phi' + (1 - 2 l) phi^2 + l phi^4 is the second with phi_lattice = sqrt(k) phi_hopping,
+    k (4 + m^2) = 1 - 2 l and lambda k^2 = l. Rows and columns of two sites have two bonds. hbar is 1.
 
     Args:
         shape: (T, L), rows and columns; correlators are along T.
-        mass2, coupling: as above; mass2 may be negative where coupling > 0.
+        mass2: m^2, negative only where coupling > 0.
+        coupling: g ("continuum") or lambda ("lattice").
         convention: as above.
-        spacing: (dt, a), of the rows and of the columns; hbar = 1.
+        spacing: a.
+        dt: of the rows; a unless given.
         chains: independent ones; each is the same whatever their number.
         trajectories: measured ones.
         warmup: trajectories before them, in which each chain tunes its step towards acceptance `target`.
@@ -162,8 +171,8 @@ def hmc_phi4(
             qcore.paths.run takes them.
 
     Returns:
-        SampleResult with action_density S/(T L) (per site); abs_phi, |M| of the mean field M; phi2 and phi4, means over
-        the sites; susceptibility T L M^2; exp_minus_dh (1 if all is well); correlator_t =
+        SampleResult with action_density S/(T L) (per site); abs_phi, |M| of the mean field M; phi2 and phi4,
+        means over the sites; susceptibility T L M^2; exp_minus_dh (1 if all is well); correlator_t =
         sum_s Phi_s Phi_{s+t} / (T L), Phi_s the sum over row s.
 
     Raises:
@@ -177,6 +186,7 @@ def hmc_phi4(
         coupling=coupling,
         convention=convention,
         spacing=spacing,
+        dt=dt,
         chains=chains,
         step_size=step_size,
         leapfrog_steps=leapfrog_steps,

@@ -35,7 +35,13 @@ def torch_trajectories(
         sweep = first + k
         block = 4 if x.dtype == torch.float32 else 2
         noise = draws(
-            "normal", purpose=HMC, sweep=sweep, chains=chains, seed=run.seed, sites=-(-slices // block), dtype=x.dtype
+            "normal",
+            purpose=HMC,
+            sweep=sweep,
+            chains=chains,
+            seed=run.seed,
+            sites=-(-slices // block),
+            dtype=x.dtype,
         )
         p = motion.momenta(noise.reshape(-1, chains)[:slices].T)
         u = draws("uniform", purpose=HMC | 1, sweep=sweep, chains=chains, seed=run.seed)[0]
@@ -83,7 +89,8 @@ class _Motion:
             self.covariance = (r / self.link / hop.abs().square()).to(kind)
 
     def _apply(self, spectrum: Tensor, x: Tensor) -> Tensor:
-        return torch.fft.irfft(torch.fft.rfft(x, dim=1) * spectrum, n=self.slices, dim=1)
+        result: Tensor = torch.fft.irfft(torch.fft.rfft(x, dim=1) * spectrum, n=self.slices, dim=1)
+        return result
 
     def _slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -96,11 +103,12 @@ class _Motion:
         return self._apply(self.root, noise) if self.model.frequency > 0 else noise
 
     def kinetic(self, p: Tensor) -> Tensor:
+        p = p.double()
+        squares = p.square()
         if self.model.frequency > 0:
-            p = p.double()
             e = self.model.frequency * self.model.dt
-            return 0.5 * self.link * ((p - p.roll(1, 1)).square() + e**2 * p.square()).sum(1)
-        return 0.5 * p.double().square().sum(1)
+            squares = self.link * ((p - p.roll(1, 1)).square() + e**2 * squares)
+        return squares.sum(1) / 2
 
     def sums(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """S / hbar (chains,), and the observables up to x4 (5, chains)."""

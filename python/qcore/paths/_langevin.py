@@ -1,4 +1,4 @@
-"""Langevin motion whose stationary law is the square of a ground state: stochastic quantisation after Nelson."""
+"""Langevin motion that is stationary in the square of a ground state: Nelson's stochastic quantisation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qcore._ops.paths_random import WORDS, draws, require_seed
 from ._hmc import checked_lags, starting_point
 from ._potential import Polynomial, Potential, PotentialLike, as_potential
 from ._run import SampleResult, run
-from ._sampling import evaluate, finite_at, fingerprint, kernel_potential
+from ._sampling import evaluate, fingerprint, finite_at, kernel_potential
 
 DT_ORDER = {"euler-maruyama": 1, "heun": 2, "leimkuhler-matthews": 2, "implicit-midpoint": 1}
 Drift = Callable[[Tensor], Tensor]
@@ -230,7 +230,9 @@ def _check_exact(scheme: str, potential: Potential | Drift) -> None:
         return
     c = potential.coefficients.reshape(-1).tolist() if isinstance(potential, Polynomial) else []
     if len(c) < 3 or not c[2] > 0 or any(c[3:]):
-        raise wrong_value("scheme", "'exact' only for a polynomial of second degree with a minimum", "'exact'")
+        raise wrong_value(
+            "scheme", "'exact' only for a polynomial of second degree with a minimum", "'exact'"
+        )
 
 
 def langevin(
@@ -253,8 +255,8 @@ def langevin(
 ) -> SampleResult:
     """Follow dx = -G'(x) dt + sqrt(hbar/m) dB; it is stationary where psi^2 = exp(-2 m G / hbar).
 
-    psi is the ground state, of energy 0, of p^2 / 2m + (m/2) G'^2 - (hbar/2) G''. With 2 D = hbar / m, F = -G',
-    xi_n standard normals and s = sqrt(2 D dt), a step is, by `scheme`,
+    psi is the ground state, of energy 0, of p^2 / 2m + (m/2) G'^2 - (hbar/2) G''. With 2 D = hbar / m, F =
+    -G', xi_n standard normals and s = sqrt(2 D dt), a step is, by `scheme`,
 
         "euler-maruyama"        x + F(x) dt + s xi_n                                         order 1
         "heun"                  x + (F(x) + F(x + F(x) dt + s xi_n)) dt / 2 + s xi_n         order 2
@@ -262,13 +264,14 @@ def langevin(
         "implicit-midpoint"     x' = x + F((x + x') / 2) dt + s xi_n                         order 1
         "exact"                 the Ornstein-Uhlenbeck step, for G of second degree alone
 
-    the order being that of the stationary averages in dt; the last three leave no error for G of second degree. For G = w x^2 / 2 and e = w dt the stationary
-    variance over hbar / (2 m w) is 1/(1 - e/2), (1 - e/2)/(1 - e/2 + e^2/4), 1, 1, 1 and the correlation of
-    neighbours 1 - e, 1 - e + e^2/2, -, (1 - e/2)/(1 + e/2), exp(-e). Explicit steps have no stationary law
-    where F grows faster than x.
+    the order being that of the stationary averages in dt; the last three leave no error for G of second
+    degree. For G = w x^2 / 2 and e = w dt the stationary variance over hbar / (2 m w) is 1/(1 - e/2), (1 -
+    e/2)/(1 - e/2 + e^2/4), 1, 1, 1 and the correlation of neighbours 1 - e, 1 - e + e^2/2, -, (1 - e/2)/(1 +
+    e/2), exp(-e). Explicit steps have no stationary law where F grows faster than x.
 
     Args:
-        potential: G: coefficients of a polynomial, c_0 first, a Table, or a function of torch (slow; through autograd).
+        potential: G: coefficients of a polynomial, c_0 first, a Table, or a function of torch (slow; through
+            autograd).
         drift: F, a function of torch, instead of G.
         dt: time step.
         steps: measured steps, a multiple of `measure_every`.
