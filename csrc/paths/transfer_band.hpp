@@ -8,6 +8,18 @@
 namespace qcore::QC_ISA {
 namespace {
 
+// Has v in a register for all its uses: compilers otherwise read it again with each, and reads across cache lines bind.
+template <class V>
+__attribute__((always_inline)) inline void once(V& v) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__SSE2__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+}
+
 // Taps that are a vector's width apart read the same vectors of neighbouring outputs: up to `most` blocks of `width` taps share
 // each load, so that multiply-adds bind and not loads. The order of a sum depends on neither place nor number of vectors.
 template <class T, bool is_complex>
@@ -66,7 +78,8 @@ struct Band<T, false> {
             for (int q = 0; q < Q; ++q) tap[q] = S::set(taps[r + q * width]);
 #pragma GCC unroll 16
             for (int j = 0; j < U + Q - 1; ++j) {
-                const V v = S::load(line + r + j * width);
+                V v = S::load(line + r + j * width);
+                if (Q > 1) once(v);
 #pragma GCC unroll 8
                 for (int q = 0; q < Q; ++q)
                     if (j >= q && j - q < U) sum[j - q] = S::fma(tap[q], v, sum[j - q]);
@@ -105,7 +118,9 @@ struct Band<T, true> {
             const V ar = S::load(a + i * width), ai = S::load(a + plane + i * width), minus = -ar;
 #pragma GCC unroll 8
             for (int k = 0; k < U; ++k) {
-                const V lr = S::load(line + i * width + k), li = S::load(line + plane + i * width + k);
+                V lr = S::load(line + i * width + k), li = S::load(line + plane + i * width + k);
+                once(lr);
+                once(li);
                 re[k] = S::fma(ai, li, S::fma(ar, lr, re[k]));
                 im[k] = S::fma(minus, li, S::fma(ai, lr, im[k]));
             }
@@ -129,7 +144,9 @@ struct Band<T, true> {
             }
 #pragma GCC unroll 16
             for (int j = 0; j < U + Q - 1; ++j) {
-                const V a = S::load(line + r + j * width), b = S::load(line + plane + r + j * width);
+                V a = S::load(line + r + j * width), b = S::load(line + plane + r + j * width);
+                once(a);
+                once(b);
 #pragma GCC unroll 8
                 for (int q = 0; q < Q; ++q)
                     if (j >= q && j - q < U) {

@@ -25,7 +25,9 @@ struct Line {
     Line(const Plan& p, std::int64_t count)
         : sites(p.sites), problems(count), halo(p.kernel / 2), stride(p.sites + (p.periodic ? 2 : 1) * halo), periodic(p.periodic) {
         vectors = ((count - 1) * stride + sites + width - 1) / width;
-        size = (vectors * width + p.kernel - 1 + 2 * width - 1) / width * width;
+        // An odd number of KiB: reads of one line and writes of the next then never look alike in the last 12 bits of their addresses.
+        constexpr std::int64_t unit = 1024 / sizeof(T);
+        size = ((vectors * width + p.kernel - 1 + width + unit - 1) / unit | 1) * unit;
     }
 
     T* at(T* line, std::int64_t problem) const { return line + halo + problem * stride; }

@@ -13,14 +13,13 @@
 namespace qcore::QC_ISA {
 namespace {
 
-// What a range that fits plain products is: entries are brought below 2^(top + 1), those below 2^-low are left out. Products then are
-// normal numbers, sums of them don't overflow, and sums above `enough_for_a_tap` for each tap have lost less than half a unit in the
-// last place.
+// What a range that fits plain products is: entries are brought below 2^(top + 1), and no entry but 0 counts as less than 2^-low.
+// Products then are normal numbers, sums of them don't overflow, and the error of a sum from 2^enough on for each tap is below half a
+// unit in the last place.
 template <class T>
 struct Window {
     static constexpr int most_taps_log2 = 14, top = sizeof(T) == 4 ? 55 : 503, low = sizeof(T) == 4 ? 62 : 510;
-    static constexpr T enough_for_a_tap = Scaled<T>::two_to(top - low + 2 + Scaled<T>::mantissa_bits + 2);
-    static constexpr T most = Scaled<T>::two_to(Scaled<T>::bias - 1);
+    static constexpr int enough = top - low + 2 + Scaled<T>::mantissa_bits + 2, most = Scaled<T>::bias;
 };
 
 template <class T>
@@ -35,12 +34,14 @@ class LogSums {
   public:
     LogSums(const Plan& p, Arena& arena, std::int64_t first, std::int64_t count) : p_(p), line_(p, count), first_(first) {
         const std::int64_t n = line_.size, kernel = (p.kernel + width - 1) / width * width;
+        enough_ = W::enough + std::ilogb(static_cast<double>(p.kernel)) + 1;
         for (Taps* taps : {&taps_, &reversed_}) {
             taps->m = arena.take<T>(kernel);
             taps->e = arena.take<T>(kernel);
             taps->plain = arena.take<T>(kernel);
         }
-        window_ = arena.take<T>(B::tile * width + p.kernel + 2 * width);
+        window_size_ = B::tile * width + kernel + width;
+        window_ = arena.take<T>(windows * window_size_);
         if (p.factor) {
             factor_m_ = arena.take<T>(n);
             factor_e_ = arena.take<T>(n);
@@ -95,6 +96,7 @@ class LogSums {
 
   private:
     using B = Band<T, false>;
+    static constexpr int windows = 4;
     struct Taps {
         T *m, *e, *plain;  // plain = m * 2^(e - largest + W::top)
         T largest;
@@ -190,6 +192,13 @@ class LogSums {
             std::memcpy(factor_m_, static_cast<const T*>(p_.factor) + row, static_cast<std::size_t>(p_.sites) * sizeof(T));
             split_logs(factor_m_, factor_m_, factor_e_, line_.vectors * width);
             if (p_.factor_sign) apply_signs(static_cast<const T*>(p_.factor_sign) + row, factor_m_, factor_e_, p_.sites);
+            V worst{}, least = V{} + T(1);
+            for (std::int64_t x = 0; x < line_.vectors * width; x += width) {
+                const V fm = S::load(factor_m_ + x), fe = S::load(factor_e_ + x);
+                worst = X::larger(worst, X::larger(fe, -fe));
+                least = least * (fm == V{} ? V{} : V{} + T(1));
+            }
+            factor_normal_ = reduce_max(worst) < X::most / 4 && reduce_max(-least) < T(0);
             factor_step_ = at;
         }
     }
@@ -201,47 +210,72 @@ class LogSums {
 
     QC_KERNEL void forward_products(const T* from, T* to) const {
         T *const m = to + line_.halo, *const e = m + line_.size;
-        products(from, from + line_.size, taps_, [&](std::int64_t i, V value, V base) {
+        products(from, from + line_.size, taps_, [&](std::int64_t i, V value, V base, auto normal) {
             if (p_.factor) {
                 value *= S::load(factor_m_ + i);
                 base += S::load(factor_e_ + i);
             }
             V vm, ve;
-            X::split(value, base, vm, ve);
+            if (normal && factor_normal_) X::split_normal(value, base, vm, ve);
+            else X::split(value, base, vm, ve);
             S::store(m + i, vm);
             S::store(e + i, ve);
         });
     }
 
-    // emit(position, v, base): sums v * 2^base over taps of one vector of outputs.
+    // emit(position, v, base, normal): sums v * 2^base over taps of one vector of outputs; normal: v and base are such numbers.
+    // Several windows are filled before the first is read: a read that spans two fresh writes waits until both are in the cache.
     template <class Emit>
     void products(const T* m, const T* e, const Taps& taps, Emit&& emit) const {
-        line_.template tiles<B::tile>([&](auto n, std::int64_t i) {
-            constexpr int U = n;
-            const std::int64_t at = i * width, reads = (U * width + p_.kernel - 1 + width - 1) / width * width;
-            V highest = V{} + X::none;
-            for (std::int64_t j = 0; j < reads; j += width) highest = X::larger(highest, S::load(e + at + j));
-            const T top = reduce_max(highest);
-            if (top < -X::bound || taps.largest < -X::bound) {
-                for (int u = 0; u < U; ++u) emit(at + u * width, V{}, V{});
-                return;
-            }
-            const T lift = T(W::top) - top;
-            for (std::int64_t j = 0; j < reads; j += width) {
-                const V shift = S::load(e + at + j) + lift, bounded = X::larger(shift, V{} - T(W::low));
-                S::store(window_ + j, shift >= bounded ? S::load(m + at + j) * X::pow2(bounded) : V{});
-            }
-            V sum[U];
-            B::products(sum, window_, 0, taps.plain, p_.kernel);
-            const V base = V{} + (top + taps.largest - T(2 * W::top));
-            const V enough = V{} + W::enough_for_a_tap * static_cast<T>(p_.kernel), most = V{} + W::most;
-            const bool usable = taps.largest < X::bound;
-            for (int u = 0; u < U; ++u) {
-                const V size = sum[u] < V{} ? -sum[u] : sum[u];
-                if (usable && !any(~((size >= enough) & (size <= most)))) emit(at + u * width, sum[u], base);
-                else aligned(m + at + u * width, e + at + u * width, taps, at + u * width, emit);
-            }
-        });
+        const std::int64_t vectors = line_.vectors;
+        T top[windows];
+        std::int64_t i = 0;
+        while (vectors - i >= B::tile) {
+            const std::int64_t n = std::min<std::int64_t>(windows, (vectors - i) / B::tile);
+            for (std::int64_t w = 0; w < n; ++w) top[w] = fill<B::tile>(m, e, (i + w * B::tile) * width, window_ + w * window_size_);
+            for (std::int64_t w = 0; w < n; ++w)
+                add_up<B::tile>(m, e, taps, (i + w * B::tile) * width, window_ + w * window_size_, top[w], emit);
+            i += n * B::tile;
+        }
+        for (; vectors - i >= B::tile / 2; i += B::tile / 2)
+            add_up<B::tile / 2>(m, e, taps, i * width, window_, fill<B::tile / 2>(m, e, i * width, window_), emit);
+        for (; i < vectors; ++i) add_up<1>(m, e, taps, i * width, window_, fill<1>(m, e, i * width, window_), emit);
+    }
+
+    // What U vectors of outputs from `at` on read, relative to the largest of it, whose exponent comes back.
+    template <int U>
+    T fill(const T* m, const T* e, std::int64_t at, T* window) const {
+        const std::int64_t reads = (U * width + p_.kernel - 1 + width - 1) / width * width;
+        V highest = V{} + X::none;
+        for (std::int64_t j = 0; j < reads; j += width) highest = X::larger(highest, S::load(e + at + j));
+        const T top = reduce_max(highest), lift = T(W::top) - top;
+        for (std::int64_t j = 0; j < reads; j += width) {
+            const V shift = X::larger(S::load(e + at + j) + lift, V{} - T(W::low));
+            S::store(window + j, S::load(m + at + j) * X::pow2(shift));
+        }
+        return top;
+    }
+
+    template <int U, class Emit>
+    void add_up(const T* m, const T* e, const Taps& taps, std::int64_t at, const T* window, T top, Emit&& emit) const {
+        if (top < -X::bound || taps.largest < -X::bound) {
+            for (int u = 0; u < U; ++u) emit(at + u * width, V{}, V{}, std::false_type{});
+            return;
+        }
+        V sum[U];
+        B::products(sum, window, 0, taps.plain, p_.kernel);
+        const V base = V{} + (top + taps.largest - T(2 * W::top));
+        VI outside = VI{};
+        for (int u = 0; u < U; ++u) outside |= X::beyond(sum[u], enough_, W::most);
+        if (!any(outside) && std::fabs(top) + std::fabs(taps.largest) < X::most / 2) {
+            for (int u = 0; u < U; ++u) emit(at + u * width, sum[u], base, std::true_type{});
+            return;
+        }
+        for (int u = 0; u < U; ++u) {
+            if (taps.largest < X::bound && !any(X::beyond(sum[u], enough_, W::most)))
+                emit(at + u * width, sum[u], base, std::false_type{});
+            else aligned(m + at + u * width, e + at + u * width, taps, at + u * width, emit);
+        }
     }
 
     // The same for one vector, each output with an exponent of its own and each product aligned to it: exact in any range.
@@ -249,7 +283,7 @@ class LogSums {
     __attribute__((always_inline)) void aligned(const T* m, const T* e, const Taps& taps, std::int64_t at, Emit&& emit) const {
         V top = V{} + 2 * X::none;
         for (std::int64_t k = 0; k < p_.kernel; ++k) top = X::larger(top, S::load(e + k) + taps.e[k]);
-        if (!any(top >= V{} - X::bound)) return emit(at, V{}, V{});
+        if (!any(top >= V{} - X::bound)) return emit(at, V{}, V{}, std::false_type{});
         constexpr int low = sizeof(T) == 4 ? 100 : 1000;
         V sum{};
         for (std::int64_t k = 0; k < p_.kernel; ++k) {
@@ -264,7 +298,7 @@ class LogSums {
             sum[l] = wild;
             top[l] = X::special;
         }
-        emit(at, sum, top);
+        emit(at, sum, top, std::false_type{});
     }
 
     // pulled_ holds g(x) = dL / d log psi_{t+1}(x) and gets that to log psi_t. With r = g f / psi_{t+1}:
@@ -308,7 +342,7 @@ class LogSums {
     QC_KERNEL void products_back(const T* psi) const {
         const T *m = psi + line_.halo, *e = m + line_.size;
         T* const to = pulled_ + line_.halo;
-        products(ratio_m_, ratio_e_, reversed_, [&](std::int64_t i, V value, V base) {
+        products(ratio_m_, ratio_e_, reversed_, [&](std::int64_t i, V value, V base, auto) {
             const V weight = S::load(m + i);
             S::store(to + i, weight == V{} ? V{} : shifted(value * weight, base + S::load(e + i)));
         });
@@ -372,7 +406,10 @@ class LogSums {
     const Plan& p_;
     const Line<T> line_;
     const std::int64_t first_;
+    std::int64_t window_size_;
     std::int64_t tap_row_ = -1, factor_step_ = -1;
+    bool factor_normal_ = true;  // no factor is 0, inf or NaN
+    int enough_;
     Taps taps_, reversed_;
     T *window_, *state_, *factor_m_ = nullptr, *factor_e_ = nullptr, *pulled_ = nullptr, *ratio_m_ = nullptr, *ratio_e_ = nullptr;
 };

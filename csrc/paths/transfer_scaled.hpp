@@ -18,6 +18,7 @@ struct Scaled {
     using V = typename S::V;
     using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
     typedef Int VI __attribute__((vector_size(vector_bytes)));
+    typedef std::make_unsigned_t<Int> Bits __attribute__((vector_size(vector_bytes)));
 
     static constexpr int width = S::width, mantissa_bits = sizeof(T) == 4 ? 23 : 52, bias = sizeof(T) == 4 ? 127 : 1023;
     static constexpr T two_to(int n) {
@@ -34,10 +35,11 @@ struct Scaled {
     static constexpr T ln2_low = sizeof(T) == 4 ? T(-2.12194440e-4) : T(1.90821492927058770002e-10);
     static constexpr T magic = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);  // rounds |x| < 2^22, 2^51
 
+    static constexpr Int exponent_field = (Int(2 * bias + 1)) << mantissa_bits;
     static VI bits(V v) { return (VI)v; }
 
     // 2^n, n a vector of integers from -bias + 1 to bias.
-    static V pow2(V n) { return (V)((((VI)(n + magic)) + bias) << mantissa_bits); }
+    static V pow2(V n) { return (V)(((VI)(n + (magic + T(bias)))) << mantissa_bits); }
 
     static V larger(V a, V b) { return a > b ? a : b; }
 
@@ -50,6 +52,20 @@ struct Scaled {
         const VI gone = (at == 0) | (e < -most), wild = (at == field) | (e > most);
         m = gone ? V{} : (at == field ? v : (wild ? v * T(__builtin_inf()) : m));
         e = gone ? V{} + none : (wild ? V{} + special : e);
+    }
+
+    // The same of a normal number whose exponent stays within reach.
+    static void split_normal(V v, V base, V& m, V& e) {
+        const VI raw = bits(v), field = raw & (VI{} + exponent_field);
+        m = (V)((raw & ~(VI{} + exponent_field)) | ((VI{} + Int(bias)) << mantissa_bits));
+        e = __builtin_convertvector(field >> mantissa_bits, V) + (base - T(bias));
+    }
+
+    // Whether any |v| is outside of [2^low, 2^high): NaN is, inf is, zero is.
+    static VI beyond(V v, int low, int high) {
+        const VI first = VI{} + (Int(low + bias) << mantissa_bits), last = VI{} + (Int(high - 1 + bias) << mantissa_bits);
+        const VI field = bits(v) & (VI{} + exponent_field);
+        return (VI)((Bits)(field - first) > (Bits)(last - first));
     }
 
     // m * 2^e = exp(x).

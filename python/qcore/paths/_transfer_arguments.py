@@ -89,8 +89,8 @@ def make_chain(
     if not dense and (tap.ndim < 1 or tap.shape[-1] % 2 == 0):
         raise wrong_value("taps", "an odd number of taps, shape (..., K)", shape(tap))
     last = tuple(tap.shape[-matrix:])
-    per_step = [("taps", tap, matrix), ("potential", potential, 1), ("gates", gate, 1)]
-    count = _steps(steps, [(n, t, own) for n, t, own in per_step if t is not None])
+    per_step = [(tap, matrix), (potential, 1), (gate, 1)]
+    count = _steps(steps, [(t, own) for t, own in per_step if t is not None])
 
     def rows(name: str, tensor: Tensor, ends: tuple[int, ...]) -> Tensor:
         return _rows(name, _cast(name, tensor, psi), psi, count, ends)
@@ -138,15 +138,15 @@ def _apart(name: str, value: Weights, semiring: str) -> tuple[Tensor, Tensor | N
     return value.log, value.sign.to(value.log.dtype).detach()
 
 
-def _steps(steps: int | None, per_step: list[tuple[str, Tensor, int]]) -> int:
-    """What is asked for, or what the first argument given per step has."""
+def _steps(steps: int | None, per_step: list[tuple[Tensor, int]]) -> int:
+    """What is asked for, or what the arguments that have an axis for it are given for."""
     if steps is not None:
         require_count("steps", steps)
         return steps
-    for _, tensor, own in per_step:
-        if tensor.ndim > own and tensor.shape[0] != 1:
-            return tensor.shape[0]
-    raise wrong_value("steps", "an int >= 0 where nothing is given step by step", None)
+    given = [t.shape[0] for t, own in per_step if t.ndim > own]
+    if not given:
+        raise wrong_value("steps", "an int >= 0 where nothing is given step by step", None)
+    return next((n for n in given if n != 1), 1)
 
 
 def _cast(name: str, tensor: Tensor, psi: Tensor) -> Tensor:
