@@ -22,7 +22,7 @@ FACTORS = torch.tensor([[1.3, 0.4, -0.2], [0.1, -0.7, 0.3]], dtype=torch.float64
 
 
 def suite() -> list[tuple[Any, ...]]:
-    """Arguments of the operator: sizes beside the vectors' and blocks', every scheme and kind of potential."""
+    """Arguments of the operator: sizes beside those of vectors and blocks, every scheme and potential."""
     g = torch.Generator().manual_seed(5)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -32,7 +32,7 @@ def suite() -> list[tuple[Any, ...]]:
     for scheme in SCHEMES:
         lam = 0.002 if scheme == "midpoint-vanvleck" else 0.0
         for dtype in (torch.float32, torch.float64):
-            for batch, beads in ((301, 129), (37, 1501), (70, 17)):
+            for batch, beads in ((301, 129), (9, 1501), (70, 17)):
                 tail = scheme, False, lam, "path", 0.0, False
                 x = draw(batch, beads).to(dtype)
                 cases.append((x, None, None, QUARTIC, FACTORS, False, 0.0, 1.0, *tail))
@@ -124,7 +124,7 @@ torch.save((_core.isa(), results()), {str(path)!r})
     assert used == isa
     for (one, single), (two, _) in zip(found, reference(), strict=True):
         scale = float(two.abs().max()) if two.numel() else 0.0
-        torch.testing.assert_close(one, two, rtol=0, atol=(3e-6 if single else 1e-13) * (scale + 1e-30))
+        torch.testing.assert_close(one, two, rtol=0, atol=(3e-6 if single else 2e-12) * (scale + 1e-30))
 
 
 # --- direct calls ---

@@ -133,16 +133,18 @@ def action(
     v = as_potential(potential)
     lead = x.shape[: -2 if components else -1]
     if isinstance(v, Polynomial | Table) and not kind.composite:
-        rows = x.transpose(-1, -2) if components else x
-        width = x.shape[-1] if components else 1
-        flat = rows.reshape(prod(lead) * width, beads)
+        flat, width = x, 1
+        if components:
+            flat, width = x.transpose(-1, -2), x.shape[-1]
+        if flat.ndim != 2:
+            flat = flat.reshape(prod(lead) * width, beads)
         out = kind.fused(flat, v, width, parts, hold_ends=boundary == "pinned")
         if components:
             out = out.reshape(out.shape[0], prod(lead), width).sum(2)
     else:
         flat = x.reshape(prod(lead), *x.shape[len(lead) :])
         out = kind.of_function(composite.held(flat) if boundary == "pinned" else flat, v, parts)
-    return kind.finish(out.reshape(out.shape[0], *lead), parts)
+    return kind.finish(out if len(lead) == 1 else out.reshape(out.shape[0], *lead), parts)
 
 
 def action_from_velocity(
