@@ -402,8 +402,10 @@ def test_steps_between_the_points_are_refused_with_the_least_dt(monkeypatch: pyt
         propagator(x**2, x=x, dt=0.001, steps=10)
     least = float(str(refusal.value).split("at least ")[1].split()[0])
     propagator(x**2, x=x, dt=1.01 * least, steps=10)
-    with pytest.raises(ValueError, match="dt: expected at least"):
-        lattice_states(x**2, x=x, dt=0.001)
+    with pytest.raises(ValueError, match=r"dt: expected at least 0\.0120.*1e-10 at most"):
+        lattice_states(x**2, x=x, dt=0.0115)
+    level = lattice_states([0, 0, 0.5], x=grid(7, 141), dt=0.0125, k=1).energies
+    assert float(level) == pytest.approx(float(lattice_oscillator(dt=0.0125).levels(0)), abs=1e-8)
     # The error is what the bound says it is.
     monkeypatch.setattr("qcore.paths._propagator.Step.require_resolution", lambda self, steps: None)
     k = propagator(torch.zeros_like(x), x=x, dt=0.004, steps=10)
