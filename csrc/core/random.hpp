@@ -45,16 +45,20 @@ struct Random {
         // Random bits of counter (purpose, site, sweep, first_chain + lane).
         Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep) const {
             Words r;
-            if constexpr (parts == 2) {
-                U64 even[4], odd[4];
-                rounds(purpose, site, sweep, chains_[0], even);
-                rounds(purpose, site, sweep, chains_[1], odd);
-                for (int i = 0; i < 4; ++i) r.w[i] = (U32)((even[i] & low_half) | (odd[i] << 32));
-            } else {
-                rounds(purpose, site, sweep, chains_[0], r.w);
-                for (int i = 0; i < 4; ++i) r.w[i] &= low_half;
-            }
+            words(purpose, site, sweep, &r);
             return r;
+        }
+
+        // Of `sites` sites from that one on, worked out side by side: a round waits for the one before it.
+        template <int sites = 1>
+        void words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, Words* r) const {
+            U64 out[sites * parts][4];
+            rounds<sites>(purpose, site, sweep, out);
+            for (int s = 0; s < sites; ++s)
+                for (int i = 0; i < 4; ++i) {
+                    if constexpr (parts == 2) r[s].w[i] = (U32)((out[2 * s][i] & low_half) | (out[2 * s + 1][i] << 32));
+                    else r[s].w[i] = out[s][i] & low_half;
+                }
         }
 
       private:
@@ -62,34 +66,45 @@ struct Random {
 
         // The first three rounds still hold words that are the same for every chain; those are worked out once, not per
         // lane. Upper halves are left dirty: products don't read them.
-        void rounds(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, U64 chain, U64 out[4]) const {
+        template <int sites>
+        void rounds(std::uint32_t purpose, std::uint32_t first_site, std::uint32_t sweep, U64 (*out)[4]) const {
+            constexpr int n = sites * parts;
             const auto high = [](std::uint64_t p) { return p >> 32; };
             const auto low = [](std::uint64_t p) { return p & low_half; };
-            // Round 1: words 0, 1 and 3 come out the same for all.
-            std::uint64_t p0 = m0 * purpose, p1 = m1 * sweep;
-            const std::uint64_t a0 = high(p1) ^ site ^ keys_[0][0], a1 = low(p1), a3 = low(p0);
-            const U64 a2 = chain ^ (high(p0) ^ keys_[0][1]);
-            // Round 2: words 2 and 3.
-            p0 = m0 * a0;
-            U64 q = product(a2, m1);
-            const U64 b0 = (q >> 32) ^ (a1 ^ keys_[1][0]), b1 = q;
-            const std::uint64_t b2 = high(p0) ^ a3 ^ keys_[1][1], b3 = low(p0);
-            // Round 3: word 1.
-            p1 = m1 * b2;
-            q = product(b0, m0);
-            U64 c0 = b1 ^ (high(p1) ^ keys_[2][0]), c1 = U64{} + low(p1);
-            U64 c2 = (q >> 32) ^ (b3 ^ keys_[2][1]), c3 = q;
-            for (int round = 3; round < 10; ++round) {
-                const U64 q0 = product(c0, m0), q1 = product(c2, m1);
-                c0 = (q1 >> 32) ^ c1 ^ keys_[round][0];
-                c1 = q1;
-                c2 = (q0 >> 32) ^ c3 ^ keys_[round][1];
-                c3 = q0;
+            U64 c0[n], c1[n], c2[n], c3[n];
+            for (int j = 0; j < n; ++j) {
+                const std::uint32_t site = first_site + static_cast<std::uint32_t>(j / parts);
+                // Round 1: words 0, 1 and 3 come out the same for all.
+                std::uint64_t p0 = m0 * purpose, p1 = m1 * sweep;
+                const std::uint64_t a0 = high(p1) ^ site ^ keys_[0][0], a1 = low(p1), a3 = low(p0);
+                const U64 a2 = chains_[j % parts] ^ (high(p0) ^ keys_[0][1]);
+                // Round 2: words 2 and 3.
+                p0 = m0 * a0;
+                U64 q = product(a2, m1);
+                const U64 b0 = (q >> 32) ^ (a1 ^ keys_[1][0]), b1 = q;
+                const std::uint64_t b2 = high(p0) ^ a3 ^ keys_[1][1], b3 = low(p0);
+                // Round 3: word 1.
+                p1 = m1 * b2;
+                q = product(b0, m0);
+                c0[j] = b1 ^ (high(p1) ^ keys_[2][0]);
+                c1[j] = U64{} + low(p1);
+                c2[j] = (q >> 32) ^ (b3 ^ keys_[2][1]);
+                c3[j] = q;
             }
-            out[0] = c0;
-            out[1] = c1;
-            out[2] = c2;
-            out[3] = c3;
+            for (int round = 3; round < 10; ++round)
+                for (int j = 0; j < n; ++j) {
+                    const U64 q0 = product(c0[j], m0), q1 = product(c2[j], m1);
+                    c0[j] = (q1 >> 32) ^ c1[j] ^ keys_[round][0];
+                    c1[j] = q1;
+                    c2[j] = (q0 >> 32) ^ c3[j] ^ keys_[round][1];
+                    c3[j] = q0;
+                }
+            for (int j = 0; j < n; ++j) {
+                out[j][0] = c0[j];
+                out[j][1] = c1[j];
+                out[j][2] = c2[j];
+                out[j][3] = c3[j];
+            }
         }
 
         std::uint64_t keys_[10][2];  // of 32 bits, ready for lanes of 64

@@ -105,10 +105,16 @@ class Chains {
     explicit Chains(const MetropolisTask& t)
         : t_(t), c_(*t.call), action_(t), beads_(t.beads), link_(static_cast<T>(c_.link)), free_(c_.pinned ? 1 : 0),
           moving_(c_.pinned ? t.beads - 2 : t.beads), stream_(static_cast<std::uint32_t>(t.first_chain), c_.seed) {
-        T* const scratch = static_cast<T*>(thread_scratch(static_cast<std::size_t>((beads_ + 2 * (c_.segment + 8)) * S::width) * sizeof(T)));
+        T* const scratch = static_cast<T*>(thread_scratch(static_cast<std::size_t>((beads_ + 2 * (c_.segment + 8)) * S::width + 2 * c_.segment) * sizeof(T)));
         x_ = scratch;
         y_ = x_ + beads_ * S::width;
         z_ = y_ + (c_.segment + 8) * S::width;
+        share_ = z_ + (c_.segment + 8) * S::width;
+        sigma_ = share_ + c_.segment;
+        for (std::int64_t r = 0; r < c_.segment; ++r) {
+            share_[r] = T(1) / static_cast<T>(r + 1);
+            sigma_[r] = std::sqrt(static_cast<T>(r) * share_[r] / link_);
+        }
     }
 
     void run() {
@@ -223,25 +229,51 @@ class Chains {
         const V width = step_[0], link = V{} + link_;
         T* const path = x_;
         VI accepted{};
-        const auto update = [&](std::int64_t i, V place, V chance) {
-            const V x = S::load(path + i * S::width), before = S::load(path + left(i) * S::width);
-            const V after = S::load(path + right(i) * S::width), next = S::fma(width, place - T(0.5), x);
+        const auto change_of = [&](std::int64_t i, V x, V next) {
+            const V before = S::load(path + left(i) * S::width), after = S::load(path + right(i) * S::width);
             V change;
             if constexpr (plain) change = action.plain_value(next) - action.plain_value(x);
             else if (c_.midpoint)
                 change = (action.value((next + before) * T(0.5)) - action.value((x + before) * T(0.5))) +
                          (action.value((next + after) * T(0.5)) - action.value((x + after) * T(0.5)));
             else change = action.value(next) - action.value(x);
-            const VI yes = accept(chance, S::fma(link * (next - x), (next + x) - (before + after), change));
+            return S::fma(link * (next - x), (next + x) - (before + after), change);
+        };
+        const auto update = [&](std::int64_t i, V place, V chance) {
+            const V x = S::load(path + i * S::width), next = S::fma(width, place - T(0.5), x);
+            const VI yes = accept(chance, change_of(i, x, next));
             S::store(path + i * S::width, yes ? next : x);
             accepted -= yes;
         };
-        for (std::int64_t q = 0; q < moving_; q += per)
+        const auto block = [&](const typename R::Words& w, std::int64_t q) {
+            update(bead(q), R::uniform(w, 0), R::uniform(w, 1));
+            if (per == 2 && q + 1 < moving_) update(bead(q + 1), R::uniform(w, per), R::uniform(w, per + 1));
+        };
+        // Two blocks at a time where all their beads are of one parity, so that none waits for another; the first even bead
+        // and the last of an odd number are neighbours and must not meet.
+        std::int64_t q = 0;
+        while (q < moving_) {
+            const bool pair = q + 2 * per <= moving_ && (q >= even || q + 2 * per <= even) && even > 2 * per;
             for (std::int64_t hit = 0; hit < c_.hits; ++hit) {
-                const auto w = words(m, static_cast<std::uint32_t>(hit), q / per);
-                update(bead(q), R::uniform(w, 0), R::uniform(w, 1));
-                if (per == 2 && q + 1 < moving_) update(bead(q + 1), R::uniform(w, per), R::uniform(w, per + 1));
+                if (pair) {
+                    typename R::Words w[2];
+                    stream_.template words<2>(purpose(m, static_cast<std::uint32_t>(hit)), static_cast<std::uint32_t>(q / per), sweep_, w);
+                    V x[2 * per], next[2 * per];
+                    VI yes[2 * per];
+                    for (int j = 0; j < 2 * per; ++j) {
+                        x[j] = S::load(path + bead(q + j) * S::width);
+                        next[j] = S::fma(width, R::uniform(w[j / per], j % per * 2) - T(0.5), x[j]);
+                    }
+                    for (int j = 0; j < 2 * per; ++j)
+                        yes[j] = accept(R::uniform(w[j / per], j % per * 2 + 1), change_of(bead(q + j), x[j], next[j]));
+                    for (int j = 0; j < 2 * per; ++j) {
+                        S::store(path + bead(q + j) * S::width, yes[j] ? next[j] : x[j]);
+                        accepted -= yes[j];
+                    }
+                } else block(words(m, static_cast<std::uint32_t>(hit), q / per), q);
             }
+            q += pair ? 2 * per : per;
+        }
         accepted_ = accepted;
     }
 
@@ -308,9 +340,8 @@ class Chains {
             const V y0 = y, x0 = x;
             x = at(wrap(begin + k));
             if (remaining > 0) {
-                const T share = T(1) / static_cast<T>(remaining + 1);
-                const T sigma = std::sqrt(static_cast<T>(remaining) * share / link_);
-                y = S::fma(V{} + sigma, S::load(z_ + (k - 1) * S::width), S::fma(end - y, V{} + share, y));
+                const V drift = S::fma(end - y, V{} + share_[remaining], y);
+                y = S::fma(V{} + sigma_[remaining], S::load(z_ + (k - 1) * S::width), drift);
                 S::store(y_ + k * S::width, y);
             } else y = end;
             if (c_.midpoint) change += action_.value((y + y0) * T(0.5)) - action_.value((x + x0) * T(0.5));
@@ -467,7 +498,8 @@ class Chains {
     V step_[2];
     VI accepted_{};
     double proposed_[most_moves] = {}, taken_[most_moves][S::width] = {};
-    T *x_, *y_, *z_;
+    T *x_, *y_, *z_;       // path, segment, normals
+    T *share_, *sigma_;    // of a bridge's next bead, by the links that remain after it: weight of the end, spread
 };
 
 template <class T, class P>

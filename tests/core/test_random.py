@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import subprocess
@@ -121,14 +120,14 @@ print(digest.hexdigest())
 def test_bits_are_those_of_every_instruction_set_with_a_fused_multiply_add() -> None:
     digests = {}
     for isa in _core.isa_available():
+        if isa in ("x86-64-v2", "baseline"):
+            continue
         environment = {**os.environ, "QCORE_ISA": isa}
         done = subprocess.run(
             [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True
         )
         digests[isa] = done.stdout.strip()
-    fused = {digests[isa] for isa in digests if isa not in ("x86-64-v2", "baseline")}
-    assert len(fused) <= 1
-    assert all(len(digest) == hashlib.sha256().digest_size * 2 for digest in digests.values())
+    assert len(set(digests.values())) <= 1
 
 
 @pytest.mark.parametrize(

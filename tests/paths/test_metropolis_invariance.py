@@ -54,13 +54,13 @@ def test_runs_may_be_cut_anywhere(tmp_path: Path, potential: object) -> None:
         "keep_chains": True,
         "histogram": (-1.0, 1.0, 10),
     }
-    whole = states(sample(sweeps=20, warmup=40, **settings))
-    first = sample(sweeps=7, warmup=40, block=2, **settings)
-    pieces = states(sample(sweeps=13, block=5, previous=first, **settings))
+    whole = states(sample(sweeps=12, warmup=34, **settings))
+    first = sample(sweeps=7, warmup=34, block=2, **settings)
+    pieces = states(sample(sweeps=5, block=3, previous=first, **settings))
     assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
     file = tmp_path / "run"
-    sample(sweeps=7, warmup=40, checkpoint=file, **settings)
-    resumed = states(sample(sweeps=20, warmup=40, checkpoint=file, **settings))
+    sample(sweeps=7, warmup=34, checkpoint=file, **settings)
+    resumed = states(sample(sweeps=12, warmup=34, checkpoint=file, **settings))
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 
 
