@@ -58,8 +58,9 @@ QC_KERNEL void draw_normals(T* out, std::int64_t sites, int stride, std::uint32_
     using S = Simd<T>;
     using R = Random<T>;
     constexpr int each = R::normals;
+    const typename R::Stream stream(chain, seed);
     for (std::int64_t i = 0; i < sites; i += each) {
-        const auto words = R::words(purpose, static_cast<std::uint32_t>(i / each), sweep, chain, seed);
+        const auto words = stream.words(purpose, static_cast<std::uint32_t>(i / each), sweep);
         typename S::V z[each];
         for (int k = 0; k < each / 2; ++k) R::normal(words, k, z[2 * k], z[2 * k + 1]);
         for (int k = 0; k < each && i + k < sites; ++k) S::store(out + (i + k) * stride, z[k]);

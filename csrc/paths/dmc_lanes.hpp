@@ -24,7 +24,7 @@ class Population {
 
     explicit Population(const DmcTask& task)
         : task_(task), run_(*task.run), potential_(task.potential), guide_(guided ? *task.guide : unit_),
-          room_((task.size + sums - 1) / sums * sums) {
+          room_((task.size / sums + 1) * sums) {
         constexpr int arrays = 4 + R::normals;
         const std::size_t numbers = static_cast<std::size_t>(room_);
         weight_ = static_cast<double*>(thread_scratch(numbers * (sizeof(double) + arrays * sizeof(T))));
@@ -134,21 +134,23 @@ class Population {
     }
 
     // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it, so
-    // floor or ceil of its expected number of times. Each is written once whether wanted or not, since most are wanted once.
+    // floor or ceil of its expected number of times. Each is written twice whether wanted or not: that leaves no branch to guess.
     void comb(double u, double total) {
-        const double per_weight = static_cast<double>(task_.size) / total;
+        const std::int64_t size = task_.size;
+        const double per_weight = static_cast<double>(size) / total, all = static_cast<double>(size);
+        T *const x = x_, *const local = local_;
         double reached = 0;
         std::int64_t k = 0;
-        for (std::int64_t i = 0; i < task_.size && k < task_.size; ++i) {
+        for (std::int64_t i = 0; i < size && k < size; ++i) {
             reached += weight_[i];
-            const double teeth = reached * per_weight - u + 1;
-            const bool last = !(teeth < static_cast<double>(task_.size)) || i + 1 == task_.size;
-            const std::int64_t end = last ? task_.size : static_cast<std::int64_t>(teeth);
-            x_[k] = next_[i];
-            local_[k] = next_local_[i];
-            for (std::int64_t copy = k + 1; copy < end; ++copy) {
-                x_[copy] = next_[i];
-                local_[copy] = next_local_[i];
+            const double teeth = reached * per_weight + (1 - u);
+            const std::int64_t end = teeth < all && i + 1 < size ? static_cast<std::int64_t>(teeth) : size;
+            const T place = next_[i], energy = next_local_[i];
+            x[k] = x[k + 1] = place;
+            local[k] = local[k + 1] = energy;
+            for (std::int64_t copy = k + 2; copy < end; ++copy) {
+                x[copy] = place;
+                local[copy] = energy;
             }
             k = end;
         }

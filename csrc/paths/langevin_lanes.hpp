@@ -24,21 +24,20 @@ class StepNoise {
     using V = typename S::V;
     using R = Random<T>;
 
-    StepNoise(std::int64_t chain, std::uint64_t seed) : chain_(static_cast<std::uint32_t>(chain)), seed_(seed) {}
+    StepNoise(std::int64_t chain, std::uint64_t seed) : stream_(static_cast<std::uint32_t>(chain), seed) {}
 
     V operator()(std::int64_t step) {
         if (step / R::normals != block_) {
             block_ = step / R::normals;
             constexpr std::uint32_t purpose = static_cast<std::uint32_t>(Purpose::langevin) << 24;
-            const auto words = R::words(purpose, 0, static_cast<std::uint32_t>(block_), chain_, seed_);
+            const auto words = stream_.words(purpose, 0, static_cast<std::uint32_t>(block_));
             for (int k = 0; k < R::normals / 2; ++k) R::normal(words, k, z_[2 * k], z_[2 * k + 1]);
         }
         return z_[step % R::normals];
     }
 
   private:
-    std::uint32_t chain_;
-    std::uint64_t seed_;
+    typename R::Stream stream_;
     std::int64_t block_ = -1;
     V z_[R::normals];
 };

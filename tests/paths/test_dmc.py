@@ -215,6 +215,9 @@ def test_the_kernel_refuses_by_itself() -> None:
         "measured": torch.zeros(2, 6, 3, **f64),
     }
     _core.paths_dmc(*known.values())
+    _core.paths_dmc(*{**known, "count": 0, "measured": torch.zeros(0, 6, 3, **f64)}.values())
+    nobody = {"walkers": torch.zeros(0, 5), "reference": torch.zeros(0, **f64)}
+    _core.paths_dmc(*{**known, **nobody, "measured": torch.zeros(2, 6, 0, **f64)}.values())
     for changes, message in (
         ({"dt": 0.0}, "dt"),
         ({"mass": -1.0}, "mass"),

@@ -380,10 +380,36 @@ def test_the_kernel_refuses_by_itself(changes: dict[str, Any], message: str) -> 
         _core.paths_hmc(*arguments(**changes))
 
 
+@pytest.mark.parametrize(("chains", "count"), [(0, 2), (4, 0), (0, 0)])
+def test_nothing_to_do(chains: int, count: int) -> None:
+    f64 = {"dtype": torch.float64}
+    x, tuning = torch.full((chains, 5), 0.5), torch.zeros(chains, 4, **f64)
+    measured, accepted = torch.zeros(count, 7, chains, **f64), torch.ones(chains, **f64)
+    _core.paths_hmc(*arguments(count=count, x=x, tuning=tuning, measured=measured, accepted=accepted))
+    assert bool((x == 0.5).all()) or count
+    assert not accepted.any() or count
+
+
 def test_the_kernel_refuses_shared_memory() -> None:
     shared = torch.zeros(40, dtype=torch.float64)
     with pytest.raises(ValueError, match="accepted: expected memory of its own"):
         _core.paths_hmc(*arguments(tuning=shared[:16].view(4, 4), accepted=shared[12:16]))
+
+
+def test_leapfrog_refuses_by_itself() -> None:
+    x, energies = torch.zeros(2, 5), torch.zeros(2, 2, dtype=torch.float64)
+    potential = (torch.ones(3, dtype=torch.float64), False, 0.0, 1.0, 1.0, 1.0, 0.1, 0.0)
+    _core.paths_leapfrog(*potential, 0.1, 2, x, torch.ones(2, 5), energies)
+    for arguments_, message in (
+        ((0.1, 0, x, torch.ones(2, 5), energies), "steps"),
+        ((math.nan, 2, x, torch.ones(2, 5), energies), "step"),
+        ((0.1, 2, x, torch.ones(2, 4), energies), "momenta: expected shape"),
+        ((0.1, 2, x, torch.ones(2, 5, dtype=torch.float64), energies), "momenta: expected dtype"),
+        ((0.1, 2, x, x, energies), "momenta: expected memory of its own"),
+        ((0.1, 2, x, torch.ones(2, 5), energies[:1]), "energies: expected shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _core.paths_leapfrog(*potential, *arguments_)
 
 
 def test_the_engine_states_its_order_and_config() -> None:

@@ -231,7 +231,7 @@ def digest() -> str:
         ({"warmup": 3}, "warmup: expected a multiple"),
         ({"measure_every": 0}, "measure_every"),
         ({"lags": (8,)}, "lags: expected ints from 0 to 7"),
-        ({"x0": torch.zeros(3)}, "x0|start"),
+        ({"x0": torch.zeros(3)}, "x0: expected shape"),
         ({"seed": -1}, "seed"),
         ({"dtype": torch.int64}, "dtype"),
     ],
@@ -261,6 +261,10 @@ def test_the_kernel_refuses_by_itself() -> None:
         "failed": torch.zeros(3, **f64),
     }
     _core.paths_langevin(*known.values())
+    nothing = {"count": 0, "measured": torch.zeros(0, 4, 3, **f64)}
+    _core.paths_langevin(*{**known, **nothing}.values())
+    nobody = {"x": torch.zeros(0), "measured": torch.zeros(2, 4, 0, **f64), "failed": torch.zeros(0, **f64)}
+    _core.paths_langevin(*{**known, **nobody}.values())
     for changes, message in (
         ({"scheme": 5}, "scheme"),
         ({"scheme": 4}, "potential: expected a polynomial of second degree"),

@@ -54,7 +54,7 @@ class Dmc:
         require_seed(seed)
         self.dt, self.mass, self.hbar, self.seed = float(dt), float(mass), float(hbar), seed
         self.steps = measure_every
-        self._start = starting_point(start, (populations, walkers), dtype)
+        self._start = starting_point(start, (populations, walkers), dtype, many="populations")
         finite_at(self.potential, self._start, "potential")
         self._kernel, self._guide = kernel_potential(self.potential), None
         if guide is not None:

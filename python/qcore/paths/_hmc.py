@@ -274,22 +274,28 @@ def settings(trajectories: Trajectories, start: Tensor) -> dict[str, Any]:
     }
 
 
-def starting_point(start: float | Tensor, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The first state, of the size (chains, ...), from a number or a tensor."""
-    require_count("chains", size[0])
+def starting_point(
+    start: float | Tensor,
+    size: tuple[int, ...],
+    dtype: torch.dtype,
+    name: str = "start",
+    many: str = "chains",
+) -> Tensor:
+    """The first state, of the size (chains, ...), from a number or a tensor; names are those of arguments."""
+    require_count(many, size[0])
     if not 1 <= size[0] <= WORDS:
-        raise wrong_value("chains", "1 to 2^32", size[0])
+        raise wrong_value(many, "1 to 2^32", size[0])
     if dtype not in (torch.float32, torch.float64):
         raise wrong_type("dtype", "torch.float32 or torch.float64", dtype)
     if isinstance(start, Tensor):
         if start.shape != size:
-            raise wrong_value("start", f"shape {size}", shape(start))
+            raise wrong_value(name, f"shape {size}", shape(start))
         x = start.detach().to("cpu", dtype).contiguous().clone()
     else:
-        require_number("start", start)
+        require_number(name, start)
         x = torch.full(size, float(start), dtype=dtype)
     if not bool(torch.isfinite(x).all()):
-        raise wrong_value("start", "finite numbers", "some that aren't")
+        raise wrong_value(name, "finite numbers", "some that aren't")
     return x
 
 

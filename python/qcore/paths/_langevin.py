@@ -69,7 +69,7 @@ class Langevin:
         self.scheme, self.dt, self.diffusion = scheme, float(dt), hbar / (2 * mass)
         self.chains, self.steps, self.seed = chains, measure_every, seed
         self.lags = checked_lags(lags, measure_every)
-        self._start = starting_point(x0, (chains,), dtype)
+        self._start = starting_point(x0, (chains,), dtype, "x0")
         self._drift, self._kernel = drift, None
         self._identity: dict[str, Any]
         if potential is not None:
@@ -255,8 +255,8 @@ def langevin(
 ) -> SampleResult:
     """Follow dx = -G'(x) dt + sqrt(hbar/m) dB; it is stationary where psi^2 = exp(-2 m G / hbar).
 
-    psi is the ground state, of energy 0, of p^2 / 2m + (m/2) G'^2 - (hbar/2) G''. With 2 D = hbar / m, F =
-    -G', xi_n standard normals and s = sqrt(2 D dt), a step is, by `scheme`,
+    psi is the ground state, of energy 0, of p^2 / 2m + (m/2) G'^2 - (hbar/2) G''. With F = -G',
+    standard normals xi_n, 2 D = hbar / m and s = sqrt(2 D dt), a step is, by `scheme`,
 
         "euler-maruyama"        x + F(x) dt + s xi_n                                         order 1
         "heun"                  x + (F(x) + F(x + F(x) dt + s xi_n)) dt / 2 + s xi_n         order 2
@@ -265,9 +265,16 @@ def langevin(
         "exact"                 the Ornstein-Uhlenbeck step, for G of second degree alone
 
     the order being that of the stationary averages in dt; the last three leave no error for G of second
-    degree. For G = w x^2 / 2 and e = w dt the stationary variance over hbar / (2 m w) is 1/(1 - e/2), (1 -
-    e/2)/(1 - e/2 + e^2/4), 1, 1, 1 and the correlation of neighbours 1 - e, 1 - e + e^2/2, -, (1 - e/2)/(1 +
-    e/2), exp(-e). Explicit steps have no stationary law where F grows faster than x.
+    degree. For G = w x^2 / 2 and e = w dt, the stationary variance over hbar / (2 m w) and the correlation of
+    neighbours are
+
+        "euler-maruyama"        1 / (1 - e/2)                        1 - e
+        "heun"                  (1 - e/2) / (1 - e/2 + e^2/4)        1 - e + e^2/2
+        "leimkuhler-matthews"   1
+        "implicit-midpoint"     1                                    (1 - e/2) / (1 + e/2)
+        "exact"                 1                                    exp(-e)
+
+    Explicit steps have no stationary law where F grows faster than x.
 
     Args:
         potential: G: coefficients of a polynomial, c_0 first, a Table, or a function of torch (slow; through
