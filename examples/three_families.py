@@ -36,13 +36,14 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 def main() -> None:
     """Compute, compare, print, draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--spacing", type=float, default=0.05, help="of points; 0.1 divided by 1, 2, 4, ...")
+    parser.add_argument("--halvings", type=int, default=2, help="of the spacing, from 0.1")
     parser.add_argument("--out", type=Path, default=Path("three_families.png"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # a line is too little to share
 
     families = {"paths": by_paths, "waves": by_waves, "network": by_network}
-    x = line(arguments.spacing)
+    spacings = [0.1 / 2**k for k in range(arguments.halvings + 1)]
+    x = line(spacings[-1])
     exact = float(by_formula(torch.tensor([END], dtype=torch.float64)))
     print(f"what comes to {END} in the imaginary time {TIME:g} of a unit around {START}\n")
     print(f"{'Mehler, exact':<29}{exact:.12f}")
@@ -53,7 +54,6 @@ def main() -> None:
         print(f"{title:<29}{value:.12f}   off by {abs(value - exact):.1e}")
     print(f"\nlargest difference between two of them {max(found.values()) - min(found.values()):.1e}\n")
 
-    spacings = [2 * arguments.spacing, arguments.spacing, arguments.spacing / 2]
     errors = {
         name: [abs(at(family(line(h)), line(h)) - exact) for h in spacings]
         for name, family in families.items()

@@ -97,3 +97,37 @@ def test_steer_a_packet(tmp_path: Path) -> None:
     assert number("straight", text) < 0.4
     assert number("learned", text) > 0.98
     assert abs(float(re.findall(r"learned +\S+ +(\S+)", text)[0]) - 5) < 0.1
+
+
+def test_three_families(tmp_path: Path) -> None:
+    text = run("three_families", tmp_path, "--halvings", "1")
+    exact = number("Mehler, exact", text)
+    for name in ("paths.transfer", "schrodinger.propagate", "stencil.residual_chain"):
+        assert abs(number(name, text) - exact) < 1e-9
+    assert number("largest difference between two of them", text) < 1e-9
+    rows = [[float(value) for value in line.split()] for line in text.splitlines() if line.startswith("0.")]
+    assert [row[0] for row in rows] == [0.1, 0.05]
+    for coarse, fine in zip(rows[0][1:], rows[1][1:], strict=True):
+        assert fine < coarse / 10
+
+
+def test_tunnelling_by_paths(tmp_path: Path) -> None:
+    text = run("tunnelling_by_paths", tmp_path, "--chains", "64", "--sweeps", "2000")
+    found, error = map(float, re.findall(r"from the paths +([\d.]+) \+- ([\d.]+)", text)[0])
+    kernel, wave = number("of the steps' kernel, diagonalised", text), number("Crank-Nicolson's wave", text)
+    exact = number("of the Hamiltonian, diagonalised", text)
+    assert error < 0.03 * found
+    assert abs(found - kernel) < 4.5 * error
+    assert abs(wave / exact - 1) < 2e-3
+    assert abs(kernel / exact - 1) < 0.01
+
+
+def test_random_relu_networks(tmp_path: Path) -> None:
+    text = run("random_relu_networks", tmp_path, "--networks", "4000")
+    assert number("|as torch.nn layers - as a path|", text) < 1e-12
+    assert abs(number("variance of the weights", text) - 2) < 0.05
+    assert abs(number("covariance of neighbours", text) + 1) < 0.05
+    assert number("largest deviation", text) < 4.5
+    energy, error = map(float, re.findall(r"energy from the networks +([\d.]+) \+- ([\d.]+)", text)[0])
+    assert abs(energy - number("ground state, this step", text)) < 4.5 * error
+    assert number("ground state  ", text) == 0.8038

@@ -172,6 +172,7 @@ def paths_phi4_action(
 def paths_phi4_gradient(
     phi: Any, factors: Any, grad: Any, grad_phi: Any, midpoint: bool, periodic: bool, reference: bool
 ) -> None: ...
+def vector_function(name: str, x: Any, out: Any) -> None: ...
 def paths_random(
     purpose: int, site: int, sweep: int, first_chain: int, seed: int, kind: int, out: Any
 ) -> None: ...
@@ -467,66 +468,4 @@ def schrodinger_split_adjoint(
     order: int,
     arithmetic: int,
     backend: int,
-) -> None: ...
-def vector_function(name: str, x: Any, out: Any) -> None: ...
-def paths_random(
-    purpose: int, site: int, sweep: int, first_chain: int, seed: int, kind: int, out: Any
-) -> None: ...
-def paths_gaussian(
-    coefficients: Any,
-    start: Any,
-    end: Any,
-    start_sigma: float,
-    closed: bool,
-    purpose: int,
-    first: int,
-    seed: int,
-    out: Any,
-) -> None: ...
-def paths_gaussian_weights(
-    coefficients: Any,
-    start: Any,
-    end: Any,
-    start_sigma: float,
-    closed: bool,
-    purpose: int,
-    first: int,
-    seed: int,
-    potential: Any,
-    table: bool,
-    table_start: float,
-    inverse_spacing: float,
-    scale: float,
-    quadratic: float,
-    midpoint: bool,
-    samples: int,
-    out: Any,
-) -> None: ...
-def paths_metropolis(
-    x: Any,
-    step: Any,
-    counts: Any,
-    measured: Any,
-    accepted: Any,
-    histogram: Any | None,
-    potential: Any,
-    table: bool,
-    table_start: float,
-    inverse_spacing: float,
-    link: float,
-    potential_scale: float,
-    correction: float,
-    midpoint: bool,
-    pinned: bool,
-    warmup: bool,
-    moves: Sequence[int],
-    segment: int,
-    hits: int,
-    first: int,
-    sweeps: int,
-    every: int,
-    lags: Sequence[int],
-    histogram_start: float,
-    inverse_bin: float,
-    seed: int,
 ) -> None: ...

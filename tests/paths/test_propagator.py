@@ -15,6 +15,7 @@ from qcore import schrodinger
 from qcore.paths import (
     Polynomial,
     Table,
+    action,
     free_kernel,
     lattice_oscillator,
     lattice_states,
@@ -61,6 +62,20 @@ def test_it_is_the_sum_over_all_paths(scheme: str, signature: str, steps: int) -
     weights = weights * plain.step_prefactor(dt, mass, hbar, signature) ** steps * dx ** (steps - 1)
     expected = torch.zeros(n * n, dtype=weights.dtype).index_add(0, paths[:, -1] * n + paths[:, 0], weights)
     found = propagator(v, x=x, dt=dt, steps=steps, mass=mass, hbar=hbar, signature=signature, scheme=scheme)
+    torch.testing.assert_close(found, expected.reshape(n, n), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("scheme", "signature"), BOTH)
+def test_its_action_is_that_of_paths(scheme: str, signature: str) -> None:
+    n, dx, dt, steps = 5, 0.4, 0.9, 4
+    x = dx * torch.arange(n, dtype=DOUBLE) - 0.3
+    v = [0.1, -0.2, 0.4, 0.1, 0.05]
+    paths = torch.cartesian_prod(*[torch.arange(n)] * (steps + 1))
+    s = action(x[paths], v, dt=dt, mass=1.3, hbar=0.7, scheme=scheme, signature=signature) / 0.7
+    weights = torch.exp(-s) if signature == "euclid" else torch.exp(1j * s)
+    weights = weights * plain.step_prefactor(dt, 1.3, 0.7, signature) ** steps * dx ** (steps - 1)
+    expected = torch.zeros(n * n, dtype=weights.dtype).index_add(0, paths[:, -1] * n + paths[:, 0], weights)
+    found = propagator(v, x=x, dt=dt, steps=steps, mass=1.3, hbar=0.7, signature=signature, scheme=scheme)
     torch.testing.assert_close(found, expected.reshape(n, n), rtol=1e-12, atol=1e-14)
 
 
@@ -334,6 +349,27 @@ def test_gradients_of_levels_and_of_coefficients() -> None:
     torch.testing.assert_close(slopes, expected.detach(), rtol=1e-9, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("scheme", ["trapezoid", "midpoint", "takahashi-imada", "chin4"])
+def test_transforms_of_torch(scheme: str) -> None:
+    x = grid(3, 31)
+    v = torch.rand(3, 31, dtype=DOUBLE)
+
+    def kernel(v: Tensor) -> Tensor:
+        return propagator(v, x=x, dt=0.2, steps=4, scheme=scheme)
+
+    whole = kernel(v)
+    torch.testing.assert_close(torch.func.vmap(kernel)(v), whole)
+    slopes = torch.func.vmap(torch.func.grad(lambda row: kernel(row).sum()))(v)
+    leaf = v.clone().requires_grad_()
+    torch.testing.assert_close(slopes, torch.autograd.grad(kernel(leaf).sum(), leaf)[0])
+    _, along = torch.func.jvp(kernel, (v,), (torch.ones_like(v),))
+    if scheme in ("trapezoid", "midpoint"):  # a constant in V is a factor exp(-T V)
+        torch.testing.assert_close(along, -0.8 * whole)
+    else:
+        assert bool(along.isfinite().all())
+
+
 # --- refusals ---
 
 
@@ -366,8 +402,10 @@ def test_steps_between_the_points_are_refused_with_the_least_dt(monkeypatch: pyt
         propagator(x**2, x=x, dt=0.001, steps=10)
     least = float(str(refusal.value).split("at least ")[1].split()[0])
     propagator(x**2, x=x, dt=1.01 * least, steps=10)
-    with pytest.raises(ValueError, match="dt: expected at least"):
-        lattice_states(x**2, x=x, dt=0.001)
+    with pytest.raises(ValueError, match=r"dt: expected at least 0\.0120.*1e-10 at most"):
+        lattice_states(x**2, x=x, dt=0.0115)
+    level = lattice_states([0, 0, 0.5], x=grid(7, 141), dt=0.0125, k=1).energies
+    assert float(level) == pytest.approx(float(lattice_oscillator(dt=0.0125).levels(0)), abs=1e-8)
     # The error is what the bound says it is.
     monkeypatch.setattr("qcore.paths._propagator.Step.require_resolution", lambda self, steps: None)
     k = propagator(torch.zeros_like(x), x=x, dt=0.004, steps=10)

@@ -1,4 +1,4 @@
-"""The command line: ``python -m qcore train | reproduce | evolve | explain | solve | info``."""
+"""The command line: ``python -m qcore train | reproduce | evolve | explain | solve | paths | info``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import qcore
 from qcore._optional import MissingPackage
 from qcore.checkpoint import CheckpointError
-from qcore.cli import evolve, explain, info, reproduce, solve, train
+from qcore.cli import evolve, explain, info, paths, reproduce, solve, train
 from qcore.cli.arguments import CommandError
 from qcore.data import DataError
 from qcore.experiment import ResultsError
@@ -21,6 +21,7 @@ _COMMANDS = {
     "evolve": evolve,
     "explain": explain,
     "solve": solve,
+    "paths": paths,
     "info": info,
 }
 

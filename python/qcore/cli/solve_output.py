@@ -1,4 +1,4 @@
-"""What ``qcore solve`` and ``qcore paths`` print and write: rows, a table of energies, pictures, movies, files of numbers."""
+"""What ``qcore solve`` and ``qcore paths`` print and write: rows, tables, pictures, movies, numbers."""
 
 from __future__ import annotations
 

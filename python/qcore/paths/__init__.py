@@ -15,6 +15,8 @@ from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wave
 from qcore.paths._hmc import Hmc, hmc
 from qcore.paths._hmc_phi4 import HmcPhi4, hmc_phi4
 from qcore.paths._langevin import Diverged, Langevin, langevin
+from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
+from qcore.paths._lattice_states import LatticeStates, lattice_states
 from qcore.paths._metropolis import Metropolis, metropolis
 from qcore.paths._networks import (
     from_acceleration,
@@ -42,12 +44,12 @@ __all__ = [
     "Expectation",
     "FewSamplesError",
     "HalfLine",
-    "LatticeOscillator",
-    "LatticeStates",
-    "LeastActionPath",
     "Hmc",
     "HmcPhi4",
     "Langevin",
+    "LatticeOscillator",
+    "LatticeStates",
+    "LeastActionPath",
     "Metropolis",
     "PathIntegral",
     "Polynomial",

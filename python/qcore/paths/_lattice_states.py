@@ -12,6 +12,8 @@ from qcore.paths._numbers import Real
 from qcore.paths._on_grid import Field, as_points
 from qcore.paths._propagator import Step
 
+_QUADRATURE = 1e-10  # error of a step by the sums over points; that of energies is hbar / dt times as large
+
 
 class LatticeStates(NamedTuple):
     """Eigenstates of one time step, and from them every average over rings of steps.
@@ -101,7 +103,8 @@ def lattice_states(
 
     Args:
         potential: V, as in `propagator`: a tensor (..., n) of values, coefficients, Table or a function.
-        x: (n,), points at equal distances, near enough and far enough as in `propagator`.
+        x: (n,), points at equal distances, reaching far enough as in `propagator`, and so near that sums over
+            them err by less than 1e-10 in a step: dt >= 1.2 m dx^2 / hbar.
         dt: time step > 0, a number or 0-dim tensor.
         k: how many of the lowest states; None: all whose eigenvalues are above rounding (1e-13 of the
             largest, energies of 30 hbar / dt above the lowest; in a batch as many as every potential has).
@@ -121,7 +124,7 @@ def lattice_states(
     """
     points = as_points(x)
     step = Step(points, dt, mass, hbar, "euclid", "trapezoid" if scheme == "endpoint" else scheme)
-    step.require_resolution(1)
+    step.require_resolution(1, _QUADRATURE)
     field = Field(potential, points)
     matrix = step.kernel(field) * points.spacing
     values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)

@@ -120,8 +120,12 @@ class Step:
         x = points.x
         self._free = free_kernel(x[:, None], x, self.dt, mass=self.mass, hbar=self.hbar, signature=signature)
 
-    def require_resolution(self, steps: int) -> None:
+    def require_resolution(self, steps: int, allowed: float = _QUADRATURE) -> None:
         """See that the points are near enough for a sum over them to be the integral.
+
+        Args:
+            steps: how many are composed.
+            allowed: relative error of that, in imaginary time.
 
         Raises:
             ValueError: they are not.
@@ -140,11 +144,11 @@ class Step:
                 )
                 raise wrong_value("dt", reason, dt)
             return
-        least = inertia * dx**2 / (2 * math.pi**2) * math.log(2 * steps / _QUADRATURE)
+        least = inertia * dx**2 / (2 * math.pi**2) * math.log(2 * steps / allowed)
         if not dt >= least:
             reason = (
                 f"at least {least:.6g} with points {dx:.6g} apart: sums over them have an error of "
-                f"2 steps exp(-2 pi^2 hbar dt / (mass dx^2)), {_QUADRATURE:g} at most is allowed"
+                f"2 steps exp(-2 pi^2 hbar dt / (mass dx^2)), {allowed:g} at most is allowed"
             )
             raise wrong_value("dt", reason, dt)
 
