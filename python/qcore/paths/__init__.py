@@ -3,13 +3,6 @@
 from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
 from qcore.paths._bridges import gaussian_paths, levy_bridge
 from qcore.paths._closed_forms import free_kernel, mehler
-from qcore.paths._dmc import dmc
-from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
-from qcore.paths._hmc import hmc
-from qcore.paths._hmc_phi4 import hmc_phi4
-from qcore.paths._langevin import Diverged, langevin
-from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
-from qcore.paths._lattice_states import LatticeStates, lattice_states
 from qcore.paths._dmc import Dmc, dmc
 from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
 from qcore.paths._hmc import Hmc, hmc
