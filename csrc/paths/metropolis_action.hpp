@@ -1,0 +1,92 @@
+// The action of Metropolis sampling on vectors of chains, and sums over beads. Included by files compiled per instruction set.
+#pragma once
+
+#include <type_traits>
+
+#include "paths/metropolis_kernels.hpp"
+#include "paths/potential_lanes.hpp"
+
+// Not inlined: rarely called, or long.
+#define QC_APART __attribute__((noinline))
+
+namespace qcore::QC_ISA {
+namespace {
+
+using paths::MetropolisTask;
+
+// Sums of vectors in double precision: in the vector's own over a few terms, then added to the double.
+template <class T>
+struct LaneSum {
+    using V = typename Simd<T>::V;
+
+    void add(V v) { part += v; }
+    void flush() {
+        for (int i = 0; i < Simd<T>::width; ++i) total[i] += static_cast<double>(part[i]);
+        part = V{};
+    }
+
+    V part{};
+    double total[Simd<T>::width] = {};
+};
+
+// U of the action and its derivatives, at beads or midpoints.
+template <class T, class P>
+class Action {
+  public:
+    using S = Simd<T>;
+    using V = typename S::V;
+
+    explicit Action(const MetropolisTask& t)
+        : potential_(scaled(t)), scale_(static_cast<T>(t.call->potential_scale)), correction_(static_cast<T>(t.call->correction)) {}
+
+    V value(V x) const {
+        if (!plain()) return corrected(x);
+        return plain_value(x);
+    }
+
+    bool plain() const { return correction_ == T(0); }
+
+    V plain_value(V x) const {
+        if constexpr (table) return value_apart(x);
+        else return potential_.value(x);
+    }
+
+    // What the two estimators of the energy add up: U + x U' / 2 for the virial, U for the thermodynamic one, both with the
+    // correction's own dependence on the step, which is one power of beta more each time.
+    QC_APART void energies(V x, V& virial, V& thermodynamic) const {
+        const Jet<T> j = jet(x);
+        const V corrected_slope = correction_ * j.slope;
+        thermodynamic = S::fma(corrected_slope * T(3), j.slope, j.value);
+        const V force = S::fma(corrected_slope * T(2), j.curvature, j.slope);
+        virial = S::fma(x * T(0.5), force, thermodynamic);
+    }
+
+  private:
+    static constexpr bool table = std::is_same_v<P, TableLanes<T>>;
+
+    // Polynomials come scaled.
+    static paths::Potential scaled(const MetropolisTask& t) {
+        paths::Potential p = t.call->potential;
+        if (!p.table) p.coefficients = t.scaled;
+        return p;
+    }
+
+    Jet<T> jet(V x) const {
+        Jet<T> j = potential_.jet(x);
+        if constexpr (table) j = {j.value * scale_, j.slope * scale_, j.curvature * scale_};
+        return j;
+    }
+
+    QC_APART V value_apart(V x) const { return potential_.value(x) * scale_; }
+
+    QC_APART V corrected(V x) const {
+        const Jet<T> j = jet(x);
+        return S::fma(j.slope * j.slope, V{} + correction_, j.value);
+    }
+
+    P potential_;
+    T scale_, correction_;
+};
+
+}  // namespace
+}  // namespace qcore::QC_ISA
