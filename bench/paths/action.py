@@ -209,7 +209,7 @@ RESIDENT_TARGET = 0.10
 
 
 def resident(rounds: int = 201) -> float:
-    """Nanoseconds a slice on one thread with the path in the first cache: 8192 slices, less an empty call."""
+    """Nanoseconds a slice on one thread with the path in the first cache: 4096 slices, less an empty call."""
     coefficients = torch.tensor(QUARTIC, dtype=torch.float64)
     factors = torch.tensor([[1 / DT, DT, 0.0]], dtype=torch.float64)
     out = torch.empty(1, 1, dtype=torch.float64)
@@ -218,9 +218,9 @@ def resident(rounds: int = 201) -> float:
     def call(x: Tensor) -> Run:
         return lambda: _core.paths_action(x, None, None, coefficients, factors, out, *settings)
 
-    runs = [call(torch.rand(1, beads)) for beads in (1, 8193)]
+    runs = [call(torch.rand(1, beads)) for beads in (1, 4097)]
     empty, full = interleave(runs, [20, 20], rounds)
-    return 1e9 * median(b - a for a, b in zip(empty, full, strict=True)) / 8192
+    return 1e9 * median(b - a for a, b in zip(empty, full, strict=True)) / 4096
 
 
 def table(measured: list[Row], ceilings: Ceilings) -> Table:

@@ -9,6 +9,7 @@
 #include "core/parallel.hpp"
 
 namespace qcore::paths {
+namespace {
 
 template <class F>
 void in_parallel(std::int64_t n, int threads, F&& body) {
@@ -57,4 +58,5 @@ inline void check_result(const char* name, const TensorView& t, DType dtype, con
     check_output(name, t);
 }
 
+}  // namespace
 }  // namespace qcore::paths
