@@ -9,16 +9,18 @@
 #include "core/parallel.hpp"
 
 namespace qcore::paths {
+namespace {
 
 template <class F>
 void in_parallel(std::int64_t n, int threads, F&& body) {
     parallel_for(n, threads, [](void* f, std::int64_t i) { (*static_cast<std::remove_reference_t<F>*>(f))(i); }, &body);
 }
 
-// A block of rows for one thread, by their length alone: a whole number of the eight rows that go side by side.
+// A block of rows for one thread, by their length alone; of short ones a whole number of the eight that go side by side.
 constexpr std::int64_t block_numbers = 16384;
 inline std::int64_t block_rows(std::int64_t length) {
-    return (std::clamp<std::int64_t>(block_numbers / std::max<std::int64_t>(length, 1), 1, 2048) + 7) / 8 * 8;
+    const std::int64_t rows = std::clamp<std::int64_t>(block_numbers / std::max<std::int64_t>(length, 1), 1, 2048);
+    return rows < 8 ? rows : rows / 8 * 8;
 }
 
 inline int threads_for(std::int64_t rows, std::int64_t length) {
@@ -56,4 +58,5 @@ inline void check_result(const char* name, const TensorView& t, DType dtype, con
     check_output(name, t);
 }
 
+}  // namespace
 }  // namespace qcore::paths

@@ -67,6 +67,7 @@ class RowSums {
             if constexpr (form == Form::corrected || form == Form::van_vleck) correction.add(c0 + c1);
         }
         ActionSums sums{kinetic.sum(), potential.sum(), correction.sum()};
+        if (form != Form::corrected && end > 1) sums.potential += v_.constant() * static_cast<double>(end - 1);
         if (beads > 1) link(x[0], x[1], sums);
         if (a_.periodic) link(x[end], x[0], sums);
         if constexpr (!on_links(form)) {
@@ -86,7 +87,7 @@ class RowSums {
             potential = S::fma(plain_, v_.value(y), potential);
             correction = S::fma(squared_ * slope, slope, correction);
         } else {
-            potential += v_.value(y);
+            potential = v_.plus(potential, y);
         }
         if constexpr (form == Form::van_vleck) correction += log_lanes(T(1) - static_cast<T>(a_.lambda) * v_.curvature(y));
     }

@@ -30,6 +30,15 @@ class Horner {
         return v;
     }
 
+    // sum + p(x) - p(0): the constant can wait, which saves an addition a point.
+    V plus(V sum, V x) const {
+        if (last() == 0) return sum;
+        V v = c_[last()];
+        for (int k = last() - 1; k > 0; --k) v = S::fma(v, x, c_[k]);
+        return S::fma(v, x, sum);
+    }
+    double constant() const { return c_[0][0]; }
+
     void value_slope(V x, V& value, V& slope) const {
         value = c_[last()], slope = V{};
         for (int k = last() - 1; k >= 0; --k) {
@@ -54,6 +63,8 @@ class PolynomialPoint {
     explicit PolynomialPoint(const paths::Potential& p) : PolynomialPoint(p, Buffers{}) {}
 
     V value(V x) const { return value_.value(x); }
+    V plus(V sum, V x) const { return value_.plus(sum, x); }
+    double constant() const { return value_.constant(); }
     V slope(V x) const { return slope_.value(x); }
     void slope_curvature(V x, V& slope, V& curvature) const {
         slope_.value_slope(x, slope, curvature);
@@ -84,6 +95,8 @@ class TablePoint {
     explicit TablePoint(const paths::Potential& p) : lanes_(p) {}
 
     V value(V x) const { return lanes_.value(x); }
+    V plus(V sum, V x) const { return sum + lanes_.value(x); }
+    double constant() const { return 0; }
     V slope(V x) const { return lanes_.slope(x); }
     void slope_curvature(V x, V& slope, V& curvature) const {
         const Jet<T> j = lanes_.jet(x);

@@ -44,7 +44,8 @@ void adjoint_blocks(const NetworkKernels& kernels, NetworkRows rows, std::int64_
 
 }  // namespace
 
-void integrate(Parameters parameters, double dt, const TensorView& w, const TensorView& x_ini, const TensorView* x_fin, const TensorView& x) {
+void integrate(Parameters parameters, double dt, const TensorView& w, const TensorView& x_ini, const TensorView* x_fin,
+               const TensorView& x) {
     check_parameters(parameters);
     check_real("w", w);
     if (w.ndim != 2) fail("w", "shape (B, N)", w.shape_text());

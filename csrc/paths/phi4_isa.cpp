@@ -98,7 +98,8 @@ QC_KERNEL FieldSums sums_of(const FieldShape& f, const T* phi) {
 template <class T, class V>
 V force(V left, V here, V right, const FieldSums& g) {
     const V cubic = here * here * here;
-    return static_cast<T>(g.space) * ((here - left) - (right - here)) + static_cast<T>(g.mass) * here + static_cast<T>(4 * g.quartic) * cubic;
+    const V bend = (here - left) - (right - here);
+    return static_cast<T>(g.space) * bend + static_cast<T>(g.mass) * here + static_cast<T>(4 * g.quartic) * cubic;
 }
 
 // The gradient on one slice; before and after are its neighbours in time, or null.
@@ -114,7 +115,9 @@ void gradient_slice(std::int64_t sites, const T* before, const T* here, const T*
         V sum{};
         if (before) sum += push * (S::load(here + i, lanes...) - S::load(before + i, lanes...));
         if (after) sum += push * (S::load(here + i, lanes...) - S::load(after + i, lanes...));
-        const auto of = [&](const auto& layer) { return force<T>(layer.load(i - 1, lanes...), layer.load(i, lanes...), layer.load(i + 1, lanes...), g); };
+        const auto of = [&](const auto& layer) {
+            return force<T>(layer.load(i - 1, lanes...), layer.load(i, lanes...), layer.load(i + 1, lanes...), g);
+        };
         if constexpr (midpoint) {
             if (before) sum += T(0.5) * of(behind);
             if (after) sum += T(0.5) * of(ahead);

@@ -11,6 +11,8 @@ from qcore.paths._langevin import Diverged, Langevin, langevin
 from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
 from qcore.paths._lattice_states import LatticeStates, lattice_states
 from qcore.paths._metropolis import Metropolis, metropolis
+from qcore.paths._canonical import CanonicalPath, canonical_form
+from qcore.paths._cosine_features import cosine_kurtosis, cosine_two_point, random_cosine_paths
 from qcore.paths._networks import (
     from_acceleration,
     from_cosine,
@@ -45,6 +47,7 @@ __all__ = [
     "LeastActionPath",
     "Metropolis",
     "PathIntegral",
+    "CanonicalPath",
     "Polynomial",
     "SampleResult",
     "SignProblemError",
@@ -57,6 +60,9 @@ __all__ = [
     "dmc",
     "expectation",
     "free_kernel",
+    "canonical_form",
+    "cosine_kurtosis",
+    "cosine_two_point",
     "from_acceleration",
     "from_cosine",
     "from_velocity",
@@ -78,6 +84,7 @@ __all__ = [
     "phi4_gradient",
     "propagator",
     "run",
+    "random_cosine_paths",
     "to_acceleration",
     "to_cosine",
     "to_velocity",
