@@ -248,9 +248,15 @@ class LogSums {
     template <int U>
     T fill(const T* m, const T* e, std::int64_t at, T* window) const {
         const std::int64_t reads = (U * width + p_.kernel - 1 + width - 1) / width * width;
-        V highest = V{} + X::none;
-        for (std::int64_t j = 0; j < reads; j += width) highest = X::larger(highest, S::load(e + at + j));
-        const T top = reduce_max(highest), lift = T(W::top) - top;
+        V highest = V{} + X::none, other = highest;
+        std::int64_t pair = 0;
+        for (; pair + 2 * width <= reads; pair += 2 * width) {
+            highest = X::larger(highest, S::load(e + at + pair));
+            other = X::larger(other, S::load(e + at + pair + width));
+        }
+        if (pair < reads) other = X::larger(other, S::load(e + at + pair));
+        const T top = reduce_max(X::larger(highest, other)), lift = T(W::top) - top;
+#pragma GCC unroll 4
         for (std::int64_t j = 0; j < reads; j += width) {
             const V shift = X::larger(S::load(e + at + j) + lift, V{} - T(W::low));
             S::store(window + j, S::load(m + at + j) * X::pow2(shift));

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, overload
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from ._transfer_arguments import Chain, SignedLog, Weights, make_chain
 from ._transfer_routes import dense_transfer, fourier_transfer, prefers_fourier
 
 METHODS = ("auto", "direct", "fft")
+
+Result: TypeAlias = "Tensor | SignedLog | tuple[Tensor, Tensor]"
 
 
 class LeastActionPath(NamedTuple):
@@ -28,6 +30,51 @@ class LeastActionPath(NamedTuple):
     sites: Tensor
 
 
+@overload
+def transfer(
+    psi0: Tensor,
+    taps: Tensor,
+    *,
+    potential: Tensor | None = ...,
+    gates: Tensor | None = ...,
+    steps: int | None = ...,
+    boundary: str = ...,
+    semiring: str = ...,
+    out_exponent: Literal[False] = ...,
+    dense: bool = ...,
+    method: str = ...,
+    backend: str = ...,
+) -> Tensor: ...
+@overload
+def transfer(
+    psi0: Tensor,
+    taps: Tensor,
+    *,
+    potential: Tensor | None = ...,
+    gates: Tensor | None = ...,
+    steps: int | None = ...,
+    boundary: str = ...,
+    semiring: str = ...,
+    out_exponent: Literal[True],
+    dense: bool = ...,
+    method: str = ...,
+    backend: str = ...,
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def transfer(
+    psi0: Weights,
+    taps: Weights,
+    *,
+    potential: Tensor | None = ...,
+    gates: Weights | None = ...,
+    steps: int | None = ...,
+    boundary: str = ...,
+    semiring: str = ...,
+    out_exponent: bool = ...,
+    dense: bool = ...,
+    method: str = ...,
+    backend: str = ...,
+) -> Result: ...
 def transfer(
     psi0: Weights,
     taps: Weights,
@@ -41,7 +88,7 @@ def transfer(
     dense: bool = False,
     method: str = "auto",
     backend: str = "auto",
-) -> Any:
+) -> Result:
     r"""Sum the weights of all lattice paths: N steps of
 
     .. math::
@@ -120,7 +167,7 @@ def transfer(
     return _result(chain, found_pair, out_exponent)
 
 
-def _result(chain: Chain, found: tuple[Tensor, Tensor], out_exponent: bool) -> Any:
+def _result(chain: Chain, found: tuple[Tensor, Tensor], out_exponent: bool) -> Result:
     out, second = found
     out = out.reshape(chain.shape)
     if out_exponent:
