@@ -103,8 +103,9 @@ def transfer(
     is subtracted. "log" sums, in any range of magnitudes; -inf is a weight of zero, stays what it is and has
     gradient zero. Its gradients are posterior marginals: that of logsumexp(psi_N) with respect to V_t(x)
     is minus the share of the paths that are at x after step t. Sums are as good as the logarithms they are
-    given as: one near -1e5 has a spacing of 1.5e-11 in float64, of 0.008 in float32. "max" keeps of all paths into a site the best,
-    whose steps alone get a gradient; of equals the one whose last steps have the smallest d.
+    given as: one near -1e5 has a spacing of 1.5e-11 in float64, of 0.008 in float32. "max" keeps of all paths
+    into a site the best, whose steps alone get a gradient; of equals the one whose last steps have the
+    smallest d.
 
     Args:
         psi0: (..., M) float32 or float64; complex64 or complex128 in the semiring "complex". In "log" also a
