@@ -65,7 +65,7 @@ class Case:
 
 
 CASES = [
-    Case(f"{PREFIX}phi4-16-f32", True, 16, 512, torch.float32),
+    Case(f"{PREFIX}phi4-16-f32", True, 16, 512, torch.float32, trajectories=16),
     Case(f"{PREFIX}phi4-32-f32", True, 32, 128, torch.float32),
     Case(f"{PREFIX}phi4-64-f32", True, 64, 64, torch.float32),
     Case(f"{PREFIX}phi4-64-f64", True, 64, 64, torch.float64),

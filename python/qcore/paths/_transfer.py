@@ -102,8 +102,10 @@ def transfer(
     The semirings "log" and "max" take logarithms of psi0, taps and gates and return logarithms; the potential
     is subtracted. "log" sums, in any range of magnitudes; -inf is a weight of zero, stays what it is and has
     gradient zero. Its gradients are posterior marginals: that of logsumexp(psi_N) with respect to V_t(x)
-    is minus the share of the paths that are at x after step t. "max" keeps of all paths into a site the best,
-    whose steps alone get a gradient; of equals the one whose last steps have the smallest d.
+    is minus the share of the paths that are at x after step t. Sums are as good as the logarithms they are
+    given as: one near -1e5 has a spacing of 1.5e-11 in float64, of 0.008 in float32. "max" keeps of all paths
+    into a site the best, whose steps alone get a gradient; of equals the one whose last steps have the
+    smallest d.
 
     Args:
         psi0: (..., M) float32 or float64; complex64 or complex128 in the semiring "complex". In "log" also a
@@ -119,7 +121,7 @@ def transfer(
         semiring: "real", "complex", "log" or "max".
         out_exponent: ("real", "complex") rescale by powers of two on the way and return their logarithm:
             psi_N is out * 2**exponent, however long the chain.
-        dense: taps are matrices. A matrix product a step, left to torch.
+        dense: taps are matrices. A matrix product a step, left to torch, whose gradients keep every state.
         method: "direct" adds products, which keeps every entry's relative accuracy where weights are
             positive; "fft" multiplies spectra, at errors of 1e-16 (float32: 1e-7) of the *largest* entry;
             "auto": "fft" where it is faster and all entries are within a factor of 1000 of each other, else

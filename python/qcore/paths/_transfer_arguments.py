@@ -135,7 +135,7 @@ def _apart(name: str, value: Weights, semiring: str) -> tuple[Tensor, Tensor | N
         raise wrong_value(
             f"{name}.sign", f"the shape of {name}.log, {tuple(value.log.shape)}", shape(value.sign)
         )
-    return value.log, value.sign.to(value.log.dtype).detach()
+    return value.log, value.sign.to(value.log.dtype).sign().detach()
 
 
 def _steps(steps: int | None, per_step: list[tuple[Tensor, int]]) -> int:
