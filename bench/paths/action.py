@@ -1,11 +1,7 @@
-"""Actions of given paths and fields, and their gradients, beside torch eager and compiled.
-
-python -m bench.paths.action [--quick] [--threads N]
-"""
+"""Actions of given paths and fields, and their gradients, beside torch eager and compiled."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -18,7 +14,7 @@ from qcore import _core, paths
 
 from ..ceiling import Ceilings
 from ..table import Table
-from ..timing import Comparison, compare, interleave, keep_freed_memory
+from ..timing import Comparison, compare, interleave
 
 PREFIX = "paths/action/"
 QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]
@@ -249,27 +245,3 @@ def table(measured: list[Row], ceilings: Ceilings) -> Table:
 def shrunk(case: Case) -> Case:
     """A case of few paths, to try the code."""
     return Case(case.name, (min(case.shape[0], 64), *case.shape[1:]), case.kind, case.scheme)
-
-
-def main() -> None:
-    """Measure all rows and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few paths, short samples")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    keep_freed_memory()
-    ceilings = Ceilings(options.threads)
-    ceilings.measure()
-    measured = []
-    for case in rows():
-        chosen = shrunk(case) if options.quick else case
-        measured.append(measure(chosen, seconds=0.05 if options.quick else 3.0))
-    ceilings.measure()
-    print(table(measured, ceilings).text())
-    first = resident(11 if options.quick else 201)
-    print(f"in the first cache: {first:.3f} ns a slice and thread, asked for {RESIDENT_TARGET:g}")
-
-
-if __name__ == "__main__":
-    main()

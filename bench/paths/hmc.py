@@ -1,8 +1,5 @@
 """Hybrid Monte Carlo trajectories per second: the kernels beside torch and NumPy.
 
-python -m bench.paths.hmc
-python -m bench.paths.hmc --quick                                one small sample: does it work?
-
 A site-step is one leapfrog step of one site (slice) of one chain; momenta, energies, acceptance and, for
 ours only, measurements of every trajectory are in the time. The peers move all chains at once, the strongest
 way to write it with arrays: neighbours by rolls, the loop over steps compiled step by step or left to eager.
@@ -10,10 +7,8 @@ way to write it with arrays: neighbours by rolls, the loop over steps compiled s
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +20,7 @@ from qcore._ops.paths_dynamics import PathModel, leapfrog_paths, leapfrog_phi4
 from qcore._ops.paths_samplers import KernelPotential
 from qcore.paths._hmc_phi4 import field_model
 
-from .. import machine, timing
+from .. import timing
 from ..table import Table
 
 PREFIX = "paths/hmc/"
@@ -264,31 +259,3 @@ def table(measured: list[Row], threads: int) -> Table:
             [row.name, row.peer, f"{row.rate / 1e9:.3f}", f"{row.ratio:.1f}x", f"{low:.1f}-{high:.1f}", reach]
         )
     return result
-
-
-def main() -> None:
-    """From the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one short sample without a compiler")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="file for the record")
-    arguments = parser.parse_args()
-    machine.use_threads(arguments.threads)
-    timing.keep_freed_memory()
-    if arguments.quick:
-        measured = list(rows({CASES[0].name, CASES[-1].name}, seconds=0.2, peers=("torch eager", "numpy")))
-    else:
-        measured = list(rows())
-    print(table(measured, arguments.threads).text())
-    if arguments.json:
-        record = {
-            "machine": machine.facts(),
-            "threads": arguments.threads,
-            "rows": [asdict(r) for r in measured],
-        }
-        with open(arguments.json, "w") as file:
-            json.dump(record, file, indent=1)
-
-
-if __name__ == "__main__":
-    main()

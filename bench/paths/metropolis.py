@@ -1,18 +1,13 @@
 """Bead updates of Metropolis sampling per second: the kernel beside NumPy and torch, quartic oscillator.
 
-python -m bench.paths.metropolis
-python -m bench.paths.metropolis --quick                          one small sample: does it work?
-
 An update is a proposal to one bead of one path, with its two random numbers. The peers move every other bead
 of all paths at once, the strongest way to write it with arrays; beads are in rows, paths side by side.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +16,7 @@ from torch import Tensor
 
 from qcore import paths
 
-from .. import machine, timing
+from .. import timing
 from ..table import Table
 
 BETA, MASS = 2.0, 1.0
@@ -189,31 +184,3 @@ def table(measured: list[Row], threads: int) -> Table:
             [row.name, row.peer, f"{row.rate / 1e9:.3f}", f"{row.ratio:.1f}x", f"{low:.1f}-{high:.1f}", reach]
         )
     return result
-
-
-def main() -> None:
-    """From the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one short sample without a compiler")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="file for the record")
-    arguments = parser.parse_args()
-    machine.use_threads(arguments.threads)
-    timing.keep_freed_memory()
-    if arguments.quick:
-        measured = list(rows({CASES[0].name}, seconds=0.2, peers=("numpy", "torch eager")))
-    else:
-        measured = list(rows())
-    print(table(measured, arguments.threads).text())
-    if arguments.json:
-        record = {
-            "machine": machine.facts(),
-            "threads": arguments.threads,
-            "rows": [asdict(r) for r in measured],
-        }
-        with open(arguments.json, "w") as file:
-            json.dump(record, file, indent=1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,7 @@
-"""Sums over lattice paths beside what a user would write in torch: `python -m bench.paths.transfer`."""
+"""Sums over lattice paths beside what a user would write in torch."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from statistics import median
@@ -16,7 +15,7 @@ from qcore.paths import transfer
 
 from ..ceiling import Ceilings
 from ..table import Table
-from ..timing import Comparison, compare, keep_freed_memory
+from ..timing import Comparison, compare
 
 QUICK_SITES, QUICK_STEPS = 256, 4
 PEER_STEPS = 20  # at most so many are asked of a peer; times are compared per step
@@ -295,24 +294,3 @@ def table(measured: list[Row], ceilings: Ceilings) -> Table:
         asked = "; ".join(row.verdicts(ceilings.threads))
         lines.append((row.case.name, f"{row.gtaps:.1f}", f"{row.fma_share(ceilings):.0%}", against, asked))
     return Table("Sums over lattice paths", columns, lines, NOTE)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rows", nargs="*", default=None, help="names of cases; all if left out")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    keep_freed_memory()
-    ceilings = Ceilings(given.threads)
-    ceilings.measure()
-    chosen = [case for case in rows() if given.rows is None or case.name in given.rows]
-    seconds = 0.02 if given.quick else 3.0
-    measured = [measure(c.shrunk() if given.quick else c, seconds=seconds, say=print) for c in chosen]
-    print(table(measured, ceilings).text())
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,9 @@
 
 from qcore.paths._action import ActionParts, action, action_from_acceleration, action_from_velocity
 from qcore.paths._bridges import gaussian_paths, levy_bridge
+from qcore.paths._canonical import CanonicalPath, canonical_form
 from qcore.paths._closed_forms import free_kernel, mehler
+from qcore.paths._cosine_features import cosine_kurtosis, cosine_two_point, random_cosine_paths
 from qcore.paths._dmc import Dmc, dmc
 from qcore.paths._ground import FewSamplesError, PathIntegral, ground_state_wavefunction, partition_function
 from qcore.paths._hmc import Hmc, hmc
@@ -11,8 +13,6 @@ from qcore.paths._langevin import Diverged, Langevin, langevin
 from qcore.paths._lattice_oscillator import HalfLine, LatticeOscillator, lattice_oscillator
 from qcore.paths._lattice_states import LatticeStates, lattice_states
 from qcore.paths._metropolis import Metropolis, metropolis
-from qcore.paths._canonical import CanonicalPath, canonical_form
-from qcore.paths._cosine_features import cosine_kurtosis, cosine_two_point, random_cosine_paths
 from qcore.paths._networks import (
     from_acceleration,
     from_cosine,
@@ -32,6 +32,7 @@ from qcore.paths._weights import Expectation, SignProblemError, Weights, expecta
 
 __all__ = [
     "ActionParts",
+    "CanonicalPath",
     "CheckpointError",
     "Diverged",
     "Dmc",
@@ -47,7 +48,6 @@ __all__ = [
     "LeastActionPath",
     "Metropolis",
     "PathIntegral",
-    "CanonicalPath",
     "Polynomial",
     "SampleResult",
     "SignProblemError",
@@ -57,12 +57,12 @@ __all__ = [
     "action",
     "action_from_acceleration",
     "action_from_velocity",
-    "dmc",
-    "expectation",
-    "free_kernel",
     "canonical_form",
     "cosine_kurtosis",
     "cosine_two_point",
+    "dmc",
+    "expectation",
+    "free_kernel",
     "from_acceleration",
     "from_cosine",
     "from_velocity",
@@ -83,8 +83,8 @@ __all__ = [
     "phi4_action",
     "phi4_gradient",
     "propagator",
-    "run",
     "random_cosine_paths",
+    "run",
     "to_acceleration",
     "to_cosine",
     "to_velocity",
