@@ -62,16 +62,16 @@ def rows() -> list[Case]:
     """All cases."""
     conv, lse = (("torch conv1d", 10.0),), (("torch logsumexp", 30.0), ("linear", 1 / 1.6))
     return [
-        Case("paths-transfer-f32", asked=conv, gtaps_per_core=20.0),
-        Case("paths-transfer-f64", dtype="float64"),
-        Case("paths-transfer-gated", gates=True),
-        Case("paths-transfer-small", batch=4096, sites=28, kernel=3),
-        Case("paths-transfer-long", batch=1, sites=1_000_000, steps=10),
-        Case("paths-transfer-complex", semiring="complex", dtype="complex64"),
-        Case("paths-transfer-log", semiring="log", asked=lse),
-        Case("paths-transfer-log-f64", semiring="log", dtype="float64"),
-        Case("paths-transfer-max", semiring="max"),
-        Case("paths-transfer-train", gates=True, train=True, steps=30),
+        Case("paths/transfer/f32", asked=conv, gtaps_per_core=20.0),
+        Case("paths/transfer/f64", dtype="float64"),
+        Case("paths/transfer/gated", gates=True),
+        Case("paths/transfer/small", batch=4096, sites=28, kernel=3),
+        Case("paths/transfer/long", batch=1, sites=1_000_000, steps=10),
+        Case("paths/transfer/complex", semiring="complex", dtype="complex64"),
+        Case("paths/transfer/log", semiring="log", asked=lse),
+        Case("paths/transfer/log-f64", semiring="log", dtype="float64"),
+        Case("paths/transfer/max", semiring="max"),
+        Case("paths/transfer/train", gates=True, train=True, steps=30),
     ]
 
 
