@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qcore import _core
-
+from .. import _core
 from .paths_samplers import KernelPotential
 
 HMC, LANGEVIN, DIFFUSION = 8 << 24, 9 << 24, 10 << 24  # first words of counters: the kernels' Purpose, slot 0

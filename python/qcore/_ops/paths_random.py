@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from qcore import _core
-
+from .. import _core
 from ._check import require_choice, require_count, wrong_type, wrong_value
 
 KINDS = {"words": 0, "uniform": 1, "normal": 2}

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qcore import _core
-
+from .. import _core
 from ._check import require_count, wrong_value
 from .paths_random import PURPOSES, WORDS, require_seed
 
