@@ -22,6 +22,8 @@ from qcore.paths._hmc_phi4 import field_model
 
 from .. import timing
 from ..table import Table
+from . import rates
+from .rates import Row
 
 PREFIX = "paths/hmc/"
 QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]
@@ -68,18 +70,6 @@ CASES = [
     Case(f"{PREFIX}path-64-f32", False, 64, 1024, torch.float32),
     Case(f"{PREFIX}path-64-f32-accelerated", False, 64, 1024, torch.float32, accelerated=True),
 ]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Site-steps per second of ours, and how many times as long the peer took."""
-
-    name: str
-    peer: str
-    rate: float
-    ratio: float
-    quartiles: tuple[float, float]
-    target: float | None
 
 
 def ours(case: Case) -> Run:
@@ -246,16 +236,9 @@ def names() -> list[str]:
 
 def table(measured: list[Row], threads: int) -> Table:
     """For people."""
-    result = Table(
-        f"HMC site-steps, {STEPS} leapfrog steps a trajectory, {threads} threads",
-        ["case", "peer", "G site-steps/s", "peer / ours", "quartiles", "reach"],
-        note=f"Reach: {TARGET_RATE / 1e9:g} G site-steps/s/core for phi^4 in float32 up to 64 x 64. Peers\n"
-        "of accelerated paths make plain leapfrog steps, which are worth less.",
+    title = f"HMC site-steps, {STEPS} leapfrog steps a trajectory, {threads} threads"
+    note = (
+        f"Reach: {TARGET_RATE / 1e9:g} G site-steps/s/core for phi^4 in float32 up to 64 x 64. Peers\n"
+        "of accelerated paths make plain leapfrog steps, which are worth less."
     )
-    for row in measured:
-        reach = "" if row.target is None else f">= {row.target:g}x"
-        low, high = row.quartiles
-        result.rows.append(
-            [row.name, row.peer, f"{row.rate / 1e9:.3f}", f"{row.ratio:.1f}x", f"{low:.1f}-{high:.1f}", reach]
-        )
-    return result
+    return rates.table(title, "site-steps", note, measured)

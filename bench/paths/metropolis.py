@@ -18,6 +18,8 @@ from qcore import paths
 
 from .. import timing
 from ..table import Table
+from . import rates
+from .rates import Row
 
 BETA, MASS = 2.0, 1.0
 COEFFICIENTS = [0.0, 0.0, 0.5, 0.0, 1.0]
@@ -50,18 +52,6 @@ CASES = [
     Case("paths/metropolis/single-f32-long", 1024, 256, torch.float32),
     Case("paths/metropolis/staging-f32", 64, 4096, torch.float32, ("staging",)),
 ]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Updates per second of ours, and how many times as long the peer took."""
-
-    name: str
-    peer: str
-    rate: float
-    ratio: float
-    quartiles: tuple[float, float]
-    target: float | None
 
 
 def ours(case: Case) -> Sweeps:
@@ -172,15 +162,6 @@ def names() -> list[str]:
 
 def table(measured: list[Row], threads: int) -> Table:
     """For people."""
-    result = Table(
-        f"Metropolis bead updates, quartic oscillator, {threads} threads",
-        ["case", "peer", "G updates/s", "peer / ours", "quartiles", "reach"],
-        note=f"Reach: {TARGET_RATE / 1e9} G updates/s/core, single beads, float32. Peers move single beads.",
-    )
-    for row in measured:
-        reach = "" if row.target is None else f">= {row.target:g}x"
-        low, high = row.quartiles
-        result.rows.append(
-            [row.name, row.peer, f"{row.rate / 1e9:.3f}", f"{row.ratio:.1f}x", f"{low:.1f}-{high:.1f}", reach]
-        )
-    return result
+    title = f"Metropolis bead updates, quartic oscillator, {threads} threads"
+    note = f"Reach: {TARGET_RATE / 1e9} G updates/s/core, single beads, float32. Peers move single beads."
+    return rates.table(title, "updates", note, measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -65,12 +66,12 @@ CASES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_derivatives_of_the_action(case: str, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "case"),
+    [pair for pair in product(SCHEMES, CASES) if pair != ("midpoint-vanvleck", "table")],  # which is refused
+)
+def test_derivatives_of_the_action(scheme: str, case: str) -> None:
     tensors, changes = CASES[case]()
-    if case == "table" and scheme == "midpoint-vanvleck":
-        pytest.skip("refused")
     given = [*tensors, factors()]
     present = [i for i, t in enumerate(given) if t is not None]
 

@@ -61,21 +61,22 @@ class _FromStart(_Path):
     def __init__(
         self,
         steps: int,
+        *,
         dt: float,
-        x_ini: float | Tensor,
-        t_ini: float,
-        count: int,
-        mass: float,
-        hbar: float,
-        device: Any,
-        dtype: Any,
+        x_ini: float | Tensor = 0.0,
+        t_ini: float = 0.0,
+        paths: int = 1,
+        mass: float = 1.0,
+        hbar: float = 1.0,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
-        super().__init__(steps, dt, t_ini, count, mass, hbar)
-        self.weight = nn.Parameter(torch.empty(count, steps, device=device, dtype=dtype))
+        super().__init__(steps, dt, t_ini, paths, mass, hbar)
+        self.weight = nn.Parameter(torch.empty(paths, steps, device=device, dtype=dtype))
         start = torch.as_tensor(x_ini, device=device, dtype=self.weight.dtype)
-        if start.ndim > 1 or start.numel() not in (1, count):
-            raise _check.wrong_value("x_ini", f"a number or shape ({count},)", _check.shape(start))
-        self.register_buffer("x_ini", start.expand(count).clone())
+        if start.ndim > 1 or start.numel() not in (1, paths):
+            raise _check.wrong_value("x_ini", f"a number or shape ({paths},)", _check.shape(start))
+        self.register_buffer("x_ini", start.expand(paths).clone())
         self.reset_parameters()
 
     def velocities(self, generator: torch.Generator | None) -> Tensor:
@@ -116,21 +117,6 @@ class ReluPath(_FromStart):
 
     Source: arXiv:2403.11420, section 3.
     """
-
-    def __init__(
-        self,
-        steps: int,
-        *,
-        dt: float,
-        x_ini: float | Tensor = 0.0,
-        t_ini: float = 0.0,
-        paths: int = 1,
-        mass: float = 1.0,
-        hbar: float = 1.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(steps, dt, x_ini, t_ini, paths, mass, hbar, device, dtype)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         with torch.no_grad():
@@ -178,21 +164,6 @@ class StepPath(_FromStart):
 
     Source: arXiv:2403.11420, 4.1-4.4, with the step at dt / 2.
     """
-
-    def __init__(
-        self,
-        steps: int,
-        *,
-        dt: float,
-        x_ini: float | Tensor = 0.0,
-        t_ini: float = 0.0,
-        paths: int = 1,
-        mass: float = 1.0,
-        hbar: float = 1.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(steps, dt, x_ini, t_ini, paths, mass, hbar, device, dtype)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         with torch.no_grad():
