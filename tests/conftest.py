@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from devices import SEED, Elsewhere, emulation, require
+
 # On a shared runner a slow example says nothing, and a failure has to come back on the next run.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
@@ -30,3 +32,31 @@ def _threads_restored() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=["emulated", "shuffled", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> Elsewhere:
+    """Runs functions on the GPU kernels: see `Elsewhere.run`."""
+    require(request.param)
+    return Elsewhere(request.param)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `everywhere` run on the CPU, in the emulation of the GPU kernels, and on a GPU."""
+    if metafunc.definition.get_closest_marker("everywhere"):
+        metafunc.fixturenames.append("_where")
+        places = ["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.cuda)]
+        metafunc.parametrize("_where", places, indirect=True)
+
+
+@pytest.fixture
+def _where(request: pytest.FixtureRequest) -> Iterator[None]:
+    require(request.param)
+    if request.param == "emulated":
+        with emulation(SEED):
+            yield
+    elif request.param == "cuda":
+        with torch.device("cuda"):  # what the test makes lies there
+            yield
+    else:
+        yield

@@ -38,7 +38,7 @@ inline void check_code(const char* name, int code, int last) {
 }
 
 inline void check_contiguous(const char* name, const TensorView& t) {
-    check_cpu(name, t);
+    check_device(name, t);
     if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");
 }
 

@@ -33,7 +33,7 @@ bool is_double(const char* name, const TensorView& t) {
 }
 
 void check_input(const char* name, const TensorView& t, const TensorView& shape) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, DType::f64);
     check_shape(name, t, shape);
     if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");

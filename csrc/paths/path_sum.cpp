@@ -29,7 +29,7 @@ TensorView expected(std::initializer_list<std::int64_t> shape) {
 }
 
 void check_input(const char* name, const TensorView& t, int ndim) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, DType::f64);
     if (t.ndim != ndim) fail(name, std::to_string(ndim) + " axes", "shape " + t.shape_text());
     if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");
@@ -96,7 +96,7 @@ struct Problem {
 };
 
 void check_result(const char* name, const TensorView& t, const TensorView& shape, const Chain& chain) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, DType::f64);
     check_shape(name, t, shape);
     check_output(name, t);

@@ -41,7 +41,7 @@ TensorView shaped(std::initializer_list<std::int64_t> shape) {
 }
 
 void check_input(const char* name, const TensorView& t, DType dtype) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, dtype);
     if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");
 }
@@ -92,7 +92,7 @@ void check_chain(const Chain& c) {
 // A result: of the given type and shape, and clear of every argument and of the other results.
 void check_result(const char* name, const TensorView& t, DType dtype, const TensorView& shape, const Chain& c,
                   std::initializer_list<const TensorView*> others) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, dtype);
     check_shape(name, t, shape);
     check_output(name, t);
@@ -179,7 +179,7 @@ void forward(const Chain& c, const TensorView& out, const TensorView* second, co
     const bool is_signed = c.psi_sign || c.taps_sign || c.factor_sign;
     if (c.scaled || is_signed) {
         if (!second) fail("second", c.scaled ? "a tensor for exponents" : "a tensor for signs", "none");
-        check_cpu("second", *second);
+        check_device("second", *second);
         if (c.scaled) {
             check_result("second", *second, DType::f64, shaped({batch}), c, {kept});
         } else {
