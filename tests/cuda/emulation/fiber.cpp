@@ -14,6 +14,7 @@
 #endif
 #endif
 #ifdef QCORE_EMULATION_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -87,7 +88,11 @@ Fiber::Fiber(void (*entry)()) : entry_(entry), size_(stack_size) {
 }
 
 Fiber::~Fiber() {
-    if (stack_ != nullptr) munmap(stack_, page_size() + stack_size);
+    if (stack_ == nullptr) return;
+#ifdef QCORE_EMULATION_ASAN
+    __asan_unpoison_memory_region(bottom_, size_);  // of the frames left there: the addresses will be used again
+#endif
+    munmap(stack_, page_size() + stack_size);
 }
 
 void Fiber::switch_to(Fiber& next) {
