@@ -199,5 +199,9 @@ def test_a_write_that_fails_leaves_the_last_file(file: Path, monkeypatch: pytest
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nowhere"):
-        run(Ar1(), sweeps=10, checkpoint=tmp_path / "nowhere" / "run.ckpt")
+    """Refused before a sweep is made, not when the first hour is to be saved."""
+    for file in (tmp_path / "nowhere" / "run.ckpt", tmp_path):
+        done: list[int] = []
+        with pytest.raises(OSError, match="checkpoint: expected a file in a folder that exists"):
+            run(Ar1(), sweeps=10, checkpoint=file, resume=False, progress=done.append)
+        assert done == []
