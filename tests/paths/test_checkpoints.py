@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from qcore import checkpoint
 from qcore.paths import CheckpointError, _checkpoint, _tally, run
 
 from .test_run import same
@@ -196,6 +197,10 @@ def test_a_write_that_fails_leaves_the_last_file(file: Path, monkeypatch: pytest
         run(Ar1(), sweeps=40, checkpoint=file)
     assert file.read_bytes() == before
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]
+
+
+def test_one_error_for_checkpoints_of_all_runs() -> None:
+    assert CheckpointError is checkpoint.CheckpointError
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:

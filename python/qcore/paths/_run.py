@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from qcore._atomic import CheckpointError
 from qcore._interrupt import stopping_on_interrupt
 from qcore._ops._check import require_bool, require_count, require_number, wrong_type, wrong_value
 
-from ._checkpoint import CheckpointError, load_tally, save_tally
+from ._checkpoint import load_tally, save_tally
 from ._result import SampleResult, summarise
 from ._tally import TUNED, Tally
 
