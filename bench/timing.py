@@ -16,6 +16,10 @@ from typing import Any
 Run = Callable[[], Any]
 
 
+class Disagreement(Exception):
+    """What a peer computes isn't what qcore computes: the two are not to be compared."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Seconds per call of two rivals, sample i of one taken next to sample i of the other.

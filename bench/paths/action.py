@@ -14,7 +14,7 @@ from qcore import _core, paths
 
 from ..ceiling import Ceilings
 from ..table import Table
-from ..timing import Comparison, compare, interleave
+from ..timing import Comparison, Disagreement, compare, interleave
 
 PREFIX = "paths/action/"
 QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]
@@ -99,6 +99,12 @@ def torch_force(phi: Tensor, _: str) -> Tensor:
     return 4 * phi - around + phi * (-1.0 + 4 * 0.3 * phi * phi)
 
 
+def make(case: Case, device: str = "cpu") -> Tensor:
+    """Random paths, fields or weights."""
+    x = 0.5 * torch.randn(case.shape, generator=torch.Generator().manual_seed(0))
+    return (0.1 * x if case.kind == "network" else x).to(device)
+
+
 def theirs(case: Case, x: Tensor) -> tuple[Run, Run]:
     """Torch eager, and compiled."""
     function = {"network": torch_network, "field": torch_force}.get(case.kind, torch_action)
@@ -181,15 +187,9 @@ class Row:
         }
 
 
-class Disagreement(RuntimeError):
-    """A peer computed something else."""
-
-
 def measure(case: Case, *, seconds: float) -> Row:
     """Time one case against both peers, which have to agree with it first."""
-    x = 0.5 * torch.randn(case.shape, generator=torch.Generator().manual_seed(0))
-    if case.kind == "network":
-        x = 0.1 * x
+    x = make(case)
     mine, (eager, compiled) = ours(case, x), theirs(case, x)
     expected = mine().double()
     error = max(

@@ -15,7 +15,7 @@ from qcore.paths import transfer
 
 from ..ceiling import Ceilings
 from ..table import Table
-from ..timing import Comparison, compare
+from ..timing import Comparison, Disagreement, compare
 
 QUICK_SITES, QUICK_STEPS = 256, 4
 PEER_STEPS = 20  # at most so many are asked of a peer; times are compared per step
@@ -83,7 +83,7 @@ class Problem(NamedTuple):
     gates: Tensor | None
 
 
-def make(case: Case) -> Problem:
+def make(case: Case, device: str = "cpu") -> Problem:
     """A spread-out state, a normalised bell of taps."""
     generator = torch.Generator().manual_seed(0)
     dtype = getattr(torch, case.dtype)
@@ -94,7 +94,7 @@ def make(case: Case) -> Problem:
     if case.gates:
         gates = 0.5 + torch.rand(case.sites, generator=generator, dtype=real)
     made = psi.to(dtype), bell.to(dtype), None if gates is None else gates.to(dtype)
-    return Problem(*made)
+    return Problem(*(None if tensor is None else tensor.to(device) for tensor in made))
 
 
 Run = Callable[[], Any]
@@ -189,10 +189,6 @@ def _windows(reduce: Callable[[Tensor], Tensor]) -> Callable[[Case, Problem], Ru
         return run
 
     return build
-
-
-class Disagreement(Exception):
-    """A peer's result is not ours."""
 
 
 @dataclass
