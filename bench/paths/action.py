@@ -105,18 +105,15 @@ def make(case: Case, device: str = "cpu") -> Tensor:
     return (0.1 * x if case.kind == "network" else x).to(device)
 
 
-def theirs(case: Case, x: Tensor) -> tuple[Run, Run]:
-    """Torch eager, and compiled."""
-    function = {"network": torch_network, "field": torch_force}.get(case.kind, torch_action)
-    compiled = torch.compile(function, dynamic=False)
-
-    def runner(f: Any) -> Run:
-        if case.kind != "gradient":
-            return lambda: f(x, case.scheme)
-        leaf = x.clone().requires_grad_()
-        return lambda: torch.autograd.grad(f(leaf, case.scheme).sum(), leaf)[0]
-
-    return runner(function), runner(compiled)
+def theirs(case: Case, x: Tensor, *, compiled: bool) -> Run:
+    """Torch eager, or compiled."""
+    function: Any = {"network": torch_network, "field": torch_force}.get(case.kind, torch_action)
+    if compiled:
+        function = torch.compile(function, dynamic=False)
+    if case.kind != "gradient":
+        return lambda: function(x, case.scheme)
+    leaf = x.clone().requires_grad_()
+    return lambda: torch.autograd.grad(function(leaf, case.scheme).sum(), leaf)[0]
 
 
 def ours(case: Case, x: Tensor) -> Run:
@@ -190,7 +187,7 @@ class Row:
 def measure(case: Case, *, seconds: float) -> Row:
     """Time one case against both peers, which have to agree with it first."""
     x = make(case)
-    mine, (eager, compiled) = ours(case, x), theirs(case, x)
+    mine, eager, compiled = ours(case, x), theirs(case, x, compiled=False), theirs(case, x, compiled=True)
     expected = mine().double()
     error = max(
         float((run().double() - expected).abs().max() / expected.abs().max()) for run in (eager, compiled)
