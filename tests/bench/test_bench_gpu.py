@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from devices import require
+
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:  # bench/ is no part of the installed package
     sys.path.insert(0, str(ROOT))
@@ -188,8 +190,8 @@ def test_the_steps_around_the_tridiagonal_solver(dtype: torch.dtype, spoils: boo
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_events_graphs_and_launches() -> None:
+    require("cuda")
     x, y = torch.ones(2**24, device="cuda"), torch.empty(2**24, device="cuda")
 
     def run() -> Tensor:
