@@ -181,6 +181,12 @@ def test_bits_do_not_depend_on_the_threads() -> None:
     assert torch.equal(*runs)
 
 
+def test_a_tensor_without_axes_is_a_number() -> None:
+    kind = {"steps": 3, "dt": 0.1, "samples": 2, "seed": 4}
+    assert torch.equal(levy_bridge(torch.tensor(0.5), 1.0, **kind), levy_bridge(0.5, 1.0, **kind))
+    assert levy_bridge(torch.tensor([0.5]), 1.0, **kind).shape == (1, 2, 4)
+
+
 def test_no_samples() -> None:
     assert levy_bridge(0.0, 1.0, steps=3, dt=0.1, samples=0).shape == (0, 4)
     assert levy_bridge(torch.zeros(0), torch.zeros(0), steps=3, dt=0.1, samples=2).shape == (0, 2, 4)

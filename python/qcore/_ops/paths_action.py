@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import _core
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .paths_action_check import (
     BACKENDS,
     PARAMETERS,
@@ -24,7 +25,6 @@ from .paths_action_check import (
     check_integrate,
     check_integrate_adjoint,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["action", "action_gradient", "integrate", "integrate_adjoint"]
 

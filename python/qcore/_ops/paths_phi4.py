@@ -14,9 +14,9 @@ from torch import Tensor
 from .. import _core
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .paths_action import fold, loop
 from .paths_action_check import BACKENDS, check_field, check_field_gradient
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["phi4", "phi4_gradient"]
 

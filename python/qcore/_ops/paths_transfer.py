@@ -20,6 +20,7 @@ from .. import _core
 from . import paths_transfer_composite as composite
 from ._check import shape, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .paths_transfer_check import (
     BACKENDS,
     BOUNDARIES,
@@ -29,7 +30,6 @@ from .paths_transfer_check import (
     check_transfer,
     kept_shape,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["BACKENDS", "BOUNDARIES", "SEMIRINGS", "adjoint", "best_path", "transfer"]
 

@@ -20,6 +20,7 @@ from .. import _core
 from . import schrodinger_split_composite as composite
 from ._check import one_of, require_choice, require_count, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .schrodinger import checkpoint_steps
 from .schrodinger_check import (
     ARITHMETICS,
@@ -32,7 +33,6 @@ from .schrodinger_check import (
     check_reversible,
     check_settings,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 from .schrodinger_vmap import one_by_one, side_by_side
 
 __all__ = ["split_evolve", "split_frames"]

@@ -16,6 +16,7 @@ from .. import _core
 from . import schrodinger_transparent_composite as composite
 from ._check import one_of, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp, vjp_tangent
 from .schrodinger_cayley import (
     BACKENDS,
     _batch_of,
@@ -25,7 +26,6 @@ from .schrodinger_cayley import (
     checkpoint_interval,
     frames_shape,
 )
-from .schrodinger_second import double_vjp, tangent, vjp, vjp_tangent
 
 DTYPES = (torch.complex128, torch.complex64)
 # (left, right): which ends are transparent; the other has a wall at the point beyond it.

@@ -42,7 +42,7 @@ def levy_bridge(
     so that Cov(x_i, x_j) = (hbar / m) t_i (T - t_j) / T for i <= j.
 
     Args:
-        x0, xT: numbers, or both (B,) for bridges between B pairs of points.
+        x0, xT: numbers, or either (B,) for bridges between B pairs of points.
         samples: paths for each pair.
         seed: 64 bits; path i of pair b is the same whatever `samples` and B are.
         steps, dt: N equal steps, or
@@ -122,7 +122,7 @@ def gaussian_paths(
         first, dtype: as of `levy_bridge`.
 
     Returns:
-        (samples, N) for "periodic", else (samples, N+1); (B, samples, N+1) if ends are tensors.
+        (samples, N) for "periodic", else (samples, N+1); (B, samples, N+1) if an end is (B,).
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value.
@@ -179,7 +179,7 @@ def _gaps(times: Tensor) -> Tensor:
 
 def _pair(x0: Real | Tensor, xT: Real | Tensor) -> tuple[Tensor, Tensor, bool]:
     """Ends as (B,) float64, and whether they were numbers."""
-    ends, single = [], not isinstance(x0, Tensor) and not isinstance(xT, Tensor)
+    ends = []
     for name, value in (("x0", x0), ("xT", xT)):
         if not isinstance(value, Tensor):
             require_number(name, value)
@@ -188,7 +188,9 @@ def _pair(x0: Real | Tensor, xT: Real | Tensor) -> tuple[Tensor, Tensor, bool]:
             raise wrong_value(name, "a number or real (B,)", shape(value))
         if not bool(torch.isfinite(value).all()):
             raise wrong_value(name, "finite numbers", "some that aren't")
-        ends.append(value.detach().cpu().double().reshape(-1))
+        ends.append(value.detach().cpu().double())
+    single = not ends[0].ndim and not ends[1].ndim
+    ends = [end.reshape(-1) for end in ends]
     if ends[0].shape != ends[1].shape and 1 not in (len(ends[0]), len(ends[1])):
         raise wrong_value("xT", f"shape {tuple(ends[0].shape)}, like x0", shape(ends[1]))
     count = max(len(end) for end in ends) if all(len(end) for end in ends) else 0

@@ -27,8 +27,8 @@ from ._oscillator import (
     log_open,
     open_coefficients,
 )
-from ._potential import Polynomial, Potential, PotentialLike, as_potential
-from ._sampling import checked_samples, checked_steps, duration, evaluate, finite_at, kernel_potential
+from ._potential import Polynomial, Potential, PotentialLike, as_potential, evaluate
+from ._sampling import checked_samples, checked_steps, duration, finite_at, kernel_potential
 
 WEIGHTS_SLOT = 2
 SCHEMES = ("trapezoid", "midpoint")
@@ -121,6 +121,7 @@ def ground_state_wavefunction(
     for name, value in (("dt", dt), ("mass", mass), ("hbar", hbar)):
         require_positive(name, value)
     checked_steps(steps)
+    _require_min_ess(min_ess)
     require_number("omega", omega)
     if not 0 <= omega < math.inf:
         raise wrong_value("omega", "a finite number >= 0", omega)
@@ -183,6 +184,7 @@ def partition_function(
     require_positive("hbar", hbar)
     require_choice("scheme", scheme, SCHEMES)
     _, step = duration(beta, dt, slices, hbar)
+    _require_min_ess(min_ess)
     v = as_potential(potential)
     finite_at(v, torch.zeros(1, dtype=torch.float64), "potential")
     if omega is None:
@@ -228,6 +230,12 @@ def variational_omega(
             best = int(np.argmin(values))
             low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, 60)])
     return float(grid[best])
+
+
+def _require_min_ess(min_ess: float) -> None:
+    require_number("min_ess", min_ess)
+    if not 0 <= min_ess < math.inf:
+        raise wrong_value("min_ess", "a finite number >= 0", min_ess)
 
 
 def _weights(
@@ -292,7 +300,6 @@ def _summed(
     sums: Tensor, log_reference: Tensor, samples: int, omega: float, min_ess: float, shorter: str
 ) -> PathIntegral:
     """From sums over groups (..., groups, 3) to log averages, refused where they rest on a few samples."""
-    require_number("min_ess", min_ess)
     largest, total, squares = sums.unbind(-1)
     top = largest.amax(-1, keepdim=True)
     if not bool(torch.isfinite(top).all()):

@@ -182,10 +182,3 @@ def _rows(name: str, tensor: Tensor, psi: Tensor, steps: int, ends: tuple[int, .
 
 def _flat(tensor: Tensor, psi: Tensor) -> Tensor:
     return tensor.reshape(prod(psi.shape[:-1]), psi.shape[-1])
-
-
-def values_known(*tensors: Tensor | None) -> bool:
-    """Whether Python may look at the values: not while tracing nor under a transform."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
-    return not any(t is not None and t.is_meta for t in tensors)
