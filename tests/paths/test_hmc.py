@@ -320,6 +320,8 @@ def test_arguments_refused(changes: dict[str, Any], message: str) -> None:
 
 
 def test_potentials_refused() -> None:
+    with pytest.raises(ValueError, match="potential: expected one bounded below"):
+        hmc([0.0, 0.0, 0.0, 0.0, -1.0], slices=4, beta=1.0, sweeps=1)
     with pytest.raises(ValueError, match="potential: expected one polynomial"):
         hmc(torch.ones(2, 3, dtype=torch.float64), slices=4, dt=0.1)
     with pytest.raises(ValueError, match="potential: expected values of shape"):
