@@ -269,6 +269,13 @@ def test_bits_do_not_depend_on_threads_chains_or_cuts(dtype: torch.dtype, accele
     assert not torch.equal(small(**kind, seed=12).state["x"], whole.state["x"])
 
 
+def test_chains_that_never_moved_are_not_trusted() -> None:
+    result = hmc(QUARTIC, slices=8, beta=1.0, chains=4, sweeps=50, warmup=0, step_size=1e3)
+    assert float(result.acceptance.max()) == 0
+    assert {entry.unreliable for entry in result.estimates.values()} == {"no proposal was accepted"}
+    assert "unreliable: no proposal was accepted" in str(result)
+
+
 def test_steps_stay_after_the_warm_up() -> None:
     after = small(sweeps=1).state["tuned_step"]
     assert torch.equal(small(sweeps=5).state["tuned_step"], after)
