@@ -17,15 +17,11 @@ from qcore.paths._hmc import Hmc, trial_frequency
 from qcore.paths._potential import as_potential
 from qcore.paths._sampling import kernel_potential
 
-from .dynamics import Lattice, assert_near, assert_same, with_threads
+from .dynamics import Lattice, assert_near, assert_same, normals, with_threads
 
 OSCILLATOR = [0.0, 0.0, 0.5]
 QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]  # theory, section 6, g = 1
 KINDS = {"leapfrog": False, "accelerated": True}
-
-
-def normals(*size: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def trajectory(
