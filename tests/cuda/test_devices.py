@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -72,3 +73,15 @@ def test_copy(n: int, device: Any) -> None:
         return out
 
     assert torch.equal(device.run(copy, x), x)
+
+
+ABOUT_THE_CPU = {"build_info", "isa", "isa_available", "num_threads", "measure_fma_rate", "measure_triad"}
+
+
+def test_the_gpu_module_has_the_functions_of_the_core() -> None:
+    emulated: Any = pytest.importorskip("qcore._emulated")
+    names = {name for name in dir(_core) if not name.startswith("_")} - ABOUT_THE_CPU
+    missing = {name for name in names if not hasattr(emulated, name)}
+    assert missing <= {"philox", "vector_function"}, missing
+    for name in names - missing:
+        assert inspect.getdoc(getattr(emulated, name)) == inspect.getdoc(getattr(_core, name))
