@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 
-# On a shared runner a slow example says nothing, and a failure has to come back on the next run.
-settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+from devices import SEED, Elsewhere, emulation, require
+
+if find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    # On a shared runner a slow example says nothing, and a failure has to come back on the next run.
+    settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
+    settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# Packages of the extra `test` to do without, where nothing can be installed: see bench/gpu.sh.
+WITHOUT = os.environ.get("QCORE_TEST_WITHOUT", "").split()
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out."""
+    return [f"without files that import {' or '.join(WITHOUT)}"] if WITHOUT else []
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out test files that import what there is to do without."""
+    if not WITHOUT or not collection_path.match("test_*.py"):
+        return None
+    pattern = rf"^(from|import) ({'|'.join(map(re.escape, WITHOUT))})\b"
+    return True if re.search(pattern, collection_path.read_text(), re.MULTILINE) else None
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +53,31 @@ def _threads_restored() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=["emulated", "shuffled", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> Elsewhere:
+    """Runs functions on the GPU kernels: see `Elsewhere.run`."""
+    require(request.param)
+    return Elsewhere(request.param)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `everywhere` run on the CPU, in the emulation of the GPU kernels, and on a GPU."""
+    if metafunc.definition.get_closest_marker("everywhere"):
+        metafunc.fixturenames.append("_where")
+        places = ["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.cuda)]
+        metafunc.parametrize("_where", places, indirect=True)
+
+
+@pytest.fixture
+def _where(request: pytest.FixtureRequest) -> Iterator[None]:
+    require(request.param)
+    if request.param == "emulated":
+        with emulation(SEED):
+            yield
+    elif request.param == "cuda":
+        with torch.device("cuda"):  # what the test makes lies there
+            yield
+    else:
+        yield

@@ -59,7 +59,7 @@ OPERATOR = define(
     "toy(Tensor x, Tensor? s, float a) -> (Tensor, Tensor, Tensor)",
     check=_check_toy,
     outputs=_outputs,
-    kernels={"CPU": _kernel},
+    kernel=_kernel,
     vmap=_vmap,
 )
 
@@ -303,7 +303,7 @@ def test_an_error_that_the_check_does_not_know_comes_through() -> None:
 
 def test_other_layouts_and_lazy_views() -> None:
     with pytest.raises(
-        NotImplementedError, match=r"qcore::toy: expected dense tensors on CPU, got torch\.sparse_coo"
+        NotImplementedError, match=r"qcore::toy: expected dense tensors on CPU or CUDA, got torch\.sparse_coo"
     ):
         toy(X.to_sparse(), None)
     imaginary = torch.view_as_complex(torch.stack([S, X], -1)).conj().imag

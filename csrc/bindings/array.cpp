@@ -2,7 +2,11 @@
 
 #include <string>
 
-#include "bindings/dlpack.hpp"
+#include "core/dlpack.hpp"
+
+#if defined(QCORE_DEVICE_MODULE)
+#include "call.hpp"
+#endif
 
 namespace py = pybind11;
 
@@ -100,10 +104,19 @@ struct BufferHolder {
 
 }  // namespace
 
-Array::Array(py::handle object, const char* name) : object_(object) {
+Array::Array(py::handle object, const char* name, [[maybe_unused]] Memory memory) : object_(object) {
     if (!from_exchange_api(name) && !from_dlpack(name) && !from_buffer(name))
         fail_type(name, "expected a tensor or array (DLPack or buffer protocol), got " + type_name(object));
     if (!view_.data && view_.numel() > 0) fail_value(name, "expected memory to read, got a tensor without data (fake or meta?)");
+#if defined(QCORE_DEVICE_MODULE)
+    if (memory == Memory::kernels) entered_ = cuda::enter(name, view_, exchange_api(Py_TYPE(object_.ptr())));
+#endif
+}
+
+Array::~Array() {
+#if defined(QCORE_DEVICE_MODULE)
+    if (entered_) cuda::leave(view_);
+#endif
 }
 
 bool Array::from_exchange_api(const char* name) {

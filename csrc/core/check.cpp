@@ -4,10 +4,19 @@ namespace qcore {
 
 namespace {
 
-struct ByteRange {
-    const char* begin;
-    const char* end;
-};
+#if defined(QCORE_CUDA_MODULE)
+constexpr Device here = Device::cuda;
+#else
+constexpr Device here = Device::cpu;
+#endif
+
+const char* device_name(Device device) { return device == Device::cpu ? "CPU" : "CUDA"; }
+
+std::string device_text(const TensorView& t) {
+    return t.device == Device::cpu ? "a CPU tensor" : "a tensor on cuda:" + std::to_string(t.device_index);
+}
+
+}  // namespace
 
 ByteRange byte_range(const TensorView& t) {
     std::int64_t low = 0, high = 0;
@@ -20,8 +29,6 @@ ByteRange byte_range(const TensorView& t) {
     return {base + low * size, base + (high + 1) * size};
 }
 
-}  // namespace
-
 void check_dtype(const char* name, const TensorView& t, DType expected) {
     if (t.dtype != expected) fail(name, std::string("dtype ") + dtype_name(expected), dtype_name(t.dtype));
 }
@@ -32,12 +39,16 @@ void check_shape(const char* name, const TensorView& t, const TensorView& expect
     if (!equal) fail(name, "shape " + expected.shape_text(), t.shape_text());
 }
 
-void check_cpu(const char* name, const TensorView& t) {
-    if (t.device != Device::cpu) fail(name, "a CPU tensor", "a tensor on device " + std::to_string(t.device_index));
+void check_device(const char* name, const TensorView& t) {
+    if (t.device != here) fail(name, std::string("a ") + device_name(here) + " tensor", device_text(t));
+}
+
+void check_host(const char* name, const TensorView& t) {
+    if (t.device != Device::cpu) fail(name, "a CPU tensor", device_text(t));
 }
 
 void check_output(const char* name, const TensorView& t) {
-    check_cpu(name, t);
+    check_device(name, t);
     if (t.read_only) fail(name, "a writable array", "a read-only one");
     if (!t.contiguous()) fail(name, "a contiguous tensor (it is written to)", "strides that are not contiguous");
 }

@@ -23,7 +23,17 @@ inline std::string shape_text(std::initializer_list<std::int64_t> shape) {
 
 void check_dtype(const char* name, const TensorView& t, DType expected);
 void check_shape(const char* name, const TensorView& t, const TensorView& expected);
-void check_cpu(const char* name, const TensorView& t);
+
+// The memory that the kernels of this module work on, or, for small settings that are read before a launch, the host's.
+void check_device(const char* name, const TensorView& t);
+void check_host(const char* name, const TensorView& t);
+
+// From the first to past the last byte that the elements of a tensor lie in.
+struct ByteRange {
+    const char* begin;
+    const char* end;
+};
+ByteRange byte_range(const TensorView& t);
 
 // An output must be writable, contiguous and free of overlap with `other` (an input or another output).
 void check_output(const char* name, const TensorView& t);

@@ -6,6 +6,10 @@
 
 #include "core/config.hpp"
 
+#if defined(__CUDACC__)
+#include <cuda_fp16.h>
+#endif
+
 namespace qcore {
 
 enum class DType : std::uint8_t { f32, f64, bf16, f16, c64, c128 };
@@ -44,7 +48,17 @@ constexpr DType compute_dtype(DType t) {
     return is_complex(t) ? t : compute_real(t);
 }
 
+#if defined(__CUDACC__)
+struct float16 {  // nvcc reads _Float16 but makes no code of it
+    __half bits;
+
+    float16() = default;
+    QC_HD explicit float16(float value) : bits(__float2half_rn(value)) {}
+    QC_HD explicit operator float() const { return __half2float(bits); }
+};
+#else
 using float16 = _Float16;
+#endif
 
 struct bfloat16 {
     std::uint16_t bits;

@@ -19,7 +19,7 @@ constexpr std::array<std::string_view, 11> names{"exp",  "expm1", "exp_bounded",
 void vector_function(const std::string& name, const TensorView& x, const TensorView& out) {
     const auto found = std::find(names.begin(), names.end(), name);
     if (found == names.end()) fail("name", "that of an elementary function", name);
-    check_cpu("x", x);
+    check_device("x", x);
     if (x.dtype != DType::f32 && x.dtype != DType::f64) fail("x", "dtype float32 or float64", dtype_name(x.dtype));
     if (!x.contiguous()) fail("x", "a contiguous tensor", "strides that are not contiguous");
     check_dtype("out", out, x.dtype);

@@ -21,7 +21,7 @@ TensorView shaped(std::initializer_list<std::int64_t> shape) {
 }
 
 void check_input(const char* name, const TensorView& t, DType dtype, const TensorView& shape) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, dtype);
     check_shape(name, t, shape);
     if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");
@@ -42,7 +42,7 @@ std::int64_t sets(const char* name, const TensorView& t, int axis, std::int64_t 
 }
 
 CayleyRun checked(const Cayley& c, const TensorView& psi, std::int64_t save_every, std::int64_t checkpoint_every) {
-    check_cpu("psi", psi);
+    check_device("psi", psi);
     if (psi.ndim != 2) fail("psi", "2 axes (B, n)", "shape " + psi.shape_text());
     if (psi.dtype == DType::bf16 || psi.dtype == DType::f16)
         fail("psi", "dtype float32, float64, complex64 or complex128", dtype_name(psi.dtype));

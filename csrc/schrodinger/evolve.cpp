@@ -12,7 +12,7 @@ namespace qcore::schrodinger {
 namespace {
 
 void check_input(const char* name, const TensorView& t, int ndim) {
-    check_cpu(name, t);
+    check_device(name, t);
     if (t.ndim != ndim) fail(name, std::to_string(ndim) + " axes", "shape " + t.shape_text());
     if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");
 }
@@ -28,7 +28,7 @@ void expect_shape(const char* name, const TensorView& t, std::initializer_list<s
 }
 
 void check_result(const char* name, const TensorView& t, DType dtype, std::initializer_list<std::int64_t> shape) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, dtype);
     expect_shape(name, t, shape);
     check_output(name, t);

@@ -16,7 +16,7 @@ void check_code(const char* name, int code, int last) {
 }
 
 void check_input(const char* name, const TensorView& t) {
-    check_cpu(name, t);
+    check_device(name, t);
     if (!t.contiguous()) fail(name, "a contiguous tensor", "strides that are not contiguous");
 }
 

@@ -61,7 +61,7 @@ Weights weights(double s_, double r_, std::int64_t count, bool derivatives) {
 class Problem {
   public:
     Problem(const Transparent& t, const TensorView& psi, bool derivatives) : t_(t) {
-        check_cpu("psi", psi);
+        check_device("psi", psi);
         if (psi.ndim != 2) fail("psi", "2 axes (B, n)", "shape " + psi.shape_text());
         if (!is_complex(psi.dtype)) fail("psi", "dtype complex64 or complex128", dtype_name(psi.dtype));
         if (!psi.contiguous()) fail("psi", "a contiguous tensor", "strides that are not contiguous");
@@ -75,7 +75,7 @@ class Problem {
         run.steps = t.steps;
         run.parts = 2;
         run.single = psi.dtype == DType::c64;
-        check_cpu("potential", t.potential);
+        check_device("potential", t.potential);
         check_dtype("potential", t.potential, DType::f64);
         const TensorView& v = t.potential;
         if (v.ndim != 2 || (v.shape[0] != 1 && v.shape[0] != run.batch) || v.shape[1] != run.n)
@@ -142,7 +142,7 @@ TensorView shaped(std::initializer_list<std::int64_t> shape) {
 }
 
 void check_plain(const char* name, const TensorView& t, DType dtype, const TensorView& shape, bool output) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_dtype(name, t, dtype);
     check_shape(name, t, shape);
     if (output) check_output(name, t);

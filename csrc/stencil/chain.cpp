@@ -1,7 +1,6 @@
 // Argument checks, and the way from tensors to a Problem.
 #include "stencil/chain.hpp"
 
-#include <cstring>
 #include <string>
 
 #include "core/check.hpp"
@@ -35,8 +34,8 @@ TensorView with_steps(std::int64_t steps, const TensorView& x) {
 }
 
 Problem checked_problem(const TensorView& x, const TensorView& taps, const TensorView* bias, const ChainOptions& options) {
-    check_cpu("x", x);
-    check_cpu("taps", taps);
+    check_device("x", x);
+    check_device("taps", taps);
     if (x.ndim < 3 || x.ndim > 5)
         fail("x", "3 to 5 axes (B, C, *S) with 1 to 3 space axes", "shape " + x.shape_text());
     const int space = x.ndim - 2;
@@ -90,7 +89,7 @@ Problem checked_problem(const TensorView& x, const TensorView& taps, const Tenso
     if (options.states_every < 0) fail("states_every", "an integer >= 0", std::to_string(options.states_every));
     if (options.checkpoint_every < 0) fail("checkpoint_every", "an integer >= 0", std::to_string(options.checkpoint_every));
     if (bias) {
-        check_cpu("bias", *bias);
+        check_device("bias", *bias);
         check_dtype("bias", *bias, taps.dtype);
         if (is_complex(x.dtype) && !p.complex_taps) fail("taps", "complex taps where a complex field has a bias", dtype_name(taps.dtype));
         if (bias->ndim != 2 || bias->shape[0] != p.steps || (bias->shape[1] != p.channels && bias->shape[1] != 1))
@@ -108,7 +107,7 @@ Field checked_steps(const char* name, const TensorView* t, std::int64_t count, c
         if (count > 0) fail(name, "a tensor of shape " + with_steps(count, x).shape_text(), "None");
         return {};
     }
-    check_cpu(name, *t);
+    check_device(name, *t);
     check_shape(name, *t, with_steps(count, x));
     check_dtype(name, *t, dtype);
     if (output) check_output(name, *t);
@@ -116,7 +115,7 @@ Field checked_steps(const char* name, const TensorView* t, std::int64_t count, c
 }
 
 void check_like(const char* name, const TensorView& t, const TensorView& expected, bool output) {
-    check_cpu(name, t);
+    check_device(name, t);
     check_shape(name, t, expected);
     check_dtype(name, t, expected.dtype);
     if (output) check_output(name, t);
@@ -175,8 +174,7 @@ void residual_chain_backward(const TensorView& grad_y, const TensorView* grad_st
             if (outputs[j]) check_disjoint(output_names[i], *outputs[i], output_names[j], *outputs[j]);
     }
     if (p.batch * p.channels * p.points() == 0) {  // an empty sum
-        for (const TensorView* sum : {&grad_taps, grad_bias})
-            if (sum && sum->numel() > 0) std::memset(sum->data, 0, static_cast<std::size_t>(sum->numel() * dtype_size(sum->dtype)));
+        clear_gradients(p);
         return;
     }
     options.backend == Backend::reference ? reference_backward(p) : fused_backward(p);

@@ -188,7 +188,7 @@ def test_bits_do_not_depend_on_threads_chains_or_cuts(dtype: torch.dtype) -> Non
     assert_same(whole, with_threads(1, lambda: small(dtype=dtype)))
     assert_same(small(dtype=dtype, chains=5), whole, slice(0, 5))
     part = small(dtype=dtype, trajectories=2)
-    assert_same(small(dtype=dtype, trajectories=4, warmup=0, previous=part), whole)
+    assert_same(small(dtype=dtype, trajectories=4, previous=part), whole)
     assert not torch.equal(small(dtype=dtype, seed=12).state["phi"], whole.state["phi"])
 
 
@@ -215,7 +215,7 @@ def digest() -> str:
         ({"leapfrog_steps": 0}, "leapfrog_steps"),
         ({"start": torch.zeros(37, 5, 4)}, "start"),
         ({"dtype": torch.bfloat16}, "dtype"),
-        ({"trajectories": -1}, "sweeps"),
+        ({"trajectories": -1}, "trajectories: expected an int >= 0"),
     ],
 )
 def test_arguments_refused(changes: dict[str, Any], message: str) -> None:

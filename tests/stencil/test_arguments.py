@@ -79,7 +79,7 @@ CHAIN: list[Break] = [
         "x",
         torch.randn(2, 3, 5, 4).to_sparse(),
         NotImplementedError,
-        "expected dense tensors on CPU, got torch.sparse_coo",
+        "expected dense tensors on CPU or CUDA, got torch.sparse_coo",
     ),
     (
         "x",

@@ -2,7 +2,7 @@
 
 A kernel family declares three things here:
 
-* `define` an operator: schema, argument check, outputs, kernels, vmap rule;
+* `define` an operator: schema, argument check, outputs, kernel, vmap rule;
 * `differentiable` turns a `Rule` (how to run with and without a gradient to come, how to pull gradients back,
   how to push tangents forward) into the function that the public API calls;
 * `derivative` gives that rule to the bare operator, which is what compiled and exported graphs hold.
@@ -16,7 +16,7 @@ torch.func, and drop forward-mode tangents without a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ LIBRARY: Any = torch.library.Library("qcore", "FRAGMENT")  # type: ignore[no-unt
 # The kernels take any strides and return contiguous outputs, so a compiler may choose the layout of the
 # inputs.
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
+
+_BACKENDS = ("CPU", "CUDA")
 
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 
@@ -44,7 +46,7 @@ def define(
     *,
     check: Callable[..., None],
     outputs: Callable[..., Any],
-    kernels: Mapping[str, Callable[..., Any]],
+    kernel: Callable[..., Any],
     vmap: Callable[..., Any],
 ) -> Any:
     """Define ``qcore::<schema>`` and return its overload.
@@ -53,7 +55,8 @@ def define(
         schema: ``name(Tensor a, Tensor? b, float c) -> Tensor``: tensors first, no defaults.
         check: ``(*args)``: refuse arguments that the kernels do not compute, naming argument, expected, got.
         outputs: ``(*args) -> tensors``: the outputs, unfilled; contiguous, none sharing memory with an input.
-        kernels: per dispatch key ``(*args) -> tensors``: the outputs, filled; refuses what `check` refuses.
+        kernel: ``(*args) -> tensors``: the outputs, filled, on the CPU and on CUDA devices (see `_device`);
+            refuses what `check` refuses.
         vmap: ``(info, in_dims, *args) -> (outputs, out_dims)``, see torch.library.register_vmap.
     """
     name = schema[: schema.index("(")]
@@ -65,12 +68,13 @@ def define(
     def elsewhere(*args: Any) -> Any:
         check(*args)
         got = ", ".join(f"{a.layout} on {a.device}" for a in args if isinstance(a, Tensor))
-        raise NotImplementedError(f"qcore::{name}: expected dense tensors on {'/'.join(kernels)}, got {got}")
+        devices = " or ".join(_BACKENDS)
+        raise NotImplementedError(f"qcore::{name}: expected dense tensors on {devices}, got {got}")
 
     LIBRARY.define(schema, tags=_TAGS)
     LIBRARY.impl(name, elsewhere, "CompositeExplicitAutograd")
-    for key, kernel in kernels.items():
-        real = _real(check, kernel)
+    real = _real(check, kernel)
+    for key in _BACKENDS:
         LIBRARY.impl(name, real, key)
         _kernels[f"qcore::{name}", _dense_keys(key)] = real
     torch.library.register_fake(f"qcore::{name}", fake, lib=LIBRARY)

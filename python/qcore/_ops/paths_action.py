@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import _core
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .paths_action_check import (
     BACKENDS,
     PARAMETERS,
@@ -24,7 +25,6 @@ from .paths_action_check import (
     check_integrate,
     check_integrate_adjoint,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["action", "action_gradient", "integrate", "integrate_adjoint"]
 
@@ -59,7 +59,7 @@ def _action_outputs(
     return x.new_empty((factors.shape[0], x.shape[0]), dtype=torch.float64)
 
 
-def _action_cpu(*args: Any) -> Tensor:
+def _action_kernel(*args: Any) -> Tensor:
     out = _action_outputs(*args)
     arguments: Any = (*map(_contiguous, args[:5]), out, *_codes(args[5:]))
     _core.paths_action(*arguments)
@@ -81,7 +81,7 @@ def _gradient_outputs(
     )
 
 
-def _gradient_cpu(*args: Any) -> Tensors:
+def _gradient_kernel(*args: Any) -> Tensors:
     tensors: Any = [_contiguous(a) for a in args[1:6]]
     *settings, of_coefficients = args[6:]
     outputs = _gradient_outputs(*args)
@@ -99,7 +99,7 @@ def _integrate_outputs(w: Tensor, x_ini: Tensor, x_fin: Any, *_: Any) -> Tensor:
     return w.new_empty((w.shape[0], w.shape[1] + 1 + (x_fin is not None)))
 
 
-def _integrate_cpu(w: Tensor, x_ini: Tensor, x_fin: Any, parameters: str, dt: float) -> Tensor:
+def _integrate_kernel(w: Tensor, x_ini: Tensor, x_fin: Any, parameters: str, dt: float) -> Tensor:
     x = _integrate_outputs(w, x_ini, x_fin)
     tensors = w.contiguous(), x_ini.contiguous(), _contiguous(x_fin)
     _core.paths_integrate(*tensors, x, PARAMETERS[parameters], dt)
@@ -115,7 +115,7 @@ def _integrate_adjoint_outputs(grad_x: Tensor, parameters: str, dt: float, pinne
     )
 
 
-def _integrate_adjoint_cpu(grad_x: Tensor, parameters: str, dt: float, pinned: bool) -> Tensors:
+def _integrate_adjoint_kernel(grad_x: Tensor, parameters: str, dt: float, pinned: bool) -> Tensors:
     outputs = grad_w, grad_ini, grad_fin = _integrate_adjoint_outputs(grad_x, parameters, dt, pinned)
     fin = grad_fin if pinned else None
     _core.paths_integrate_adjoint(grad_x.contiguous(), grad_w, grad_ini, fin, PARAMETERS[parameters], dt)
@@ -223,7 +223,7 @@ _action = define(
     f"paths_action({_TENSORS}, {_SETTINGS}) -> Tensor",
     check=check_action,
     outputs=_action_outputs,
-    kernels={"CPU": _action_cpu},
+    kernel=_action_kernel,
     vmap=_action_vmap,
 )
 _gradient = define(
@@ -231,14 +231,14 @@ _gradient = define(
     "(Tensor grad_x, Tensor grad_ini, Tensor grad_fin, Tensor grad_coefficients)",
     check=check_action_gradient,
     outputs=_gradient_outputs,
-    kernels={"CPU": _gradient_cpu},
+    kernel=_gradient_kernel,
     vmap=_gradient_vmap,
 )
 _integrate = define(
     "paths_integrate(Tensor w, Tensor x_ini, Tensor? x_fin, str parameters, float dt) -> Tensor",
     check=check_integrate,
     outputs=_integrate_outputs,
-    kernels={"CPU": _integrate_cpu},
+    kernel=_integrate_kernel,
     vmap=_integrate_vmap,
 )
 _integrate_adjoint = define(
@@ -246,7 +246,7 @@ _integrate_adjoint = define(
     "(Tensor grad_w, Tensor grad_ini, Tensor grad_fin)",
     check=check_integrate_adjoint,
     outputs=_integrate_adjoint_outputs,
-    kernels={"CPU": _integrate_adjoint_cpu},
+    kernel=_integrate_adjoint_kernel,
     vmap=_integrate_adjoint_vmap,
 )
 

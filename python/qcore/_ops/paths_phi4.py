@@ -14,9 +14,9 @@ from torch import Tensor
 from .. import _core
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .paths_action import fold, loop
 from .paths_action_check import BACKENDS, check_field, check_field_gradient
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["phi4", "phi4_gradient"]
 
@@ -25,7 +25,7 @@ def _phi4_outputs(phi: Tensor, factors: Tensor, *_: Any) -> Tensor:
     return phi.new_empty((factors.shape[0], phi.shape[0]), dtype=torch.float64)
 
 
-def _phi4_cpu(phi: Tensor, factors: Tensor, midpoint: bool, periodic: bool, backend: str) -> Tensor:
+def _phi4_kernel(phi: Tensor, factors: Tensor, midpoint: bool, periodic: bool, backend: str) -> Tensor:
     out = _phi4_outputs(phi, factors)
     reference = BACKENDS[backend] == 1
     _core.paths_phi4_action(phi.contiguous(), factors.contiguous(), out, midpoint, periodic, reference)
@@ -36,7 +36,7 @@ def _gradient_outputs(grad: Tensor, phi: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(phi, memory_format=torch.contiguous_format)
 
 
-def _gradient_cpu(
+def _gradient_kernel(
     grad: Tensor, phi: Tensor, factors: Tensor, midpoint: bool, periodic: bool, backend: str
 ) -> Tensor:
     out = _gradient_outputs(grad, phi)
@@ -68,14 +68,14 @@ _phi4 = define(
     f"paths_phi4(Tensor phi, Tensor factors, {_SETTINGS}) -> Tensor",
     check=check_field,
     outputs=_phi4_outputs,
-    kernels={"CPU": _phi4_cpu},
+    kernel=_phi4_kernel,
     vmap=_phi4_vmap,
 )
 _gradient = define(
     f"paths_phi4_gradient(Tensor grad, Tensor phi, Tensor factors, {_SETTINGS}) -> Tensor",
     check=check_field_gradient,
     outputs=_gradient_outputs,
-    kernels={"CPU": _gradient_cpu},
+    kernel=_gradient_kernel,
     vmap=_gradient_vmap,
 )
 

@@ -20,6 +20,7 @@ from .. import _core
 from . import paths_transfer_composite as composite
 from ._check import shape, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .paths_transfer_check import (
     BACKENDS,
     BOUNDARIES,
@@ -29,7 +30,6 @@ from .paths_transfer_check import (
     check_transfer,
     kept_shape,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 
 __all__ = ["BACKENDS", "BOUNDARIES", "SEMIRINGS", "adjoint", "best_path", "transfer"]
 
@@ -62,7 +62,7 @@ def _run(tensors: Any, outputs: Tensors, kept: Tensor | None, settings: Any) -> 
     _core.paths_transfer_forward(psi, taps, factor, psi_sign, taps_sign, factor_sign, *results, *codes)
 
 
-def _transfer_cpu(*args: Any) -> Tensors:
+def _transfer_kernel(*args: Any) -> Tensors:
     outputs = _outputs(*args)
     *settings, backend = args[_TENSORS:]
     _run(args[:_TENSORS], outputs, None, (*settings, 0, backend))
@@ -77,7 +77,7 @@ def _recorded_outputs(*args: Any) -> Tensors:
     return (*_outputs(*args), psi.new_empty(kept_shape(psi, steps, semiring, keep_every)))
 
 
-def _recorded_cpu(*args: Any) -> Tensors:
+def _recorded_kernel(*args: Any) -> Tensors:
     out, second, kept = outputs = _recorded_outputs(*args)
     _run(args[:_TENSORS], (out, second), kept, args[_TENSORS:])
     return outputs
@@ -95,7 +95,7 @@ def _adjoint_outputs(*args: Any) -> Tensors:
     )
 
 
-def _adjoint_cpu(*args: Any) -> Tensors:
+def _adjoint_kernel(*args: Any) -> Tensors:
     outputs = _adjoint_outputs(*args)
     steps, boundary, semiring, scaled, keep_every, want_taps, want_factor, backend = args[2 + _TENSORS :]
     grad_psi, grad_taps, grad_factor = outputs
@@ -176,7 +176,7 @@ _transfer = define(
     f"paths_transfer({_INPUTS}, str backend) -> (Tensor out, Tensor second)",
     check=check_transfer,
     outputs=_outputs,
-    kernels={"CPU": _transfer_cpu},
+    kernel=_transfer_kernel,
     vmap=_transfer_vmap,
 )
 _recorded = define(
@@ -184,7 +184,7 @@ _recorded = define(
     "-> (Tensor out, Tensor second, Tensor kept)",
     check=check_recorded,
     outputs=_recorded_outputs,
-    kernels={"CPU": _recorded_cpu},
+    kernel=_recorded_kernel,
     vmap=_recorded_vmap,
 )
 _adjoint = define(
@@ -192,7 +192,7 @@ _adjoint = define(
     "bool want_factor, str backend) -> (Tensor grad_psi, Tensor grad_taps, Tensor grad_factor)",
     check=check_adjoint,
     outputs=_adjoint_outputs,
-    kernels={"CPU": _adjoint_cpu},
+    kernel=_adjoint_kernel,
     vmap=_adjoint_vmap,
 )
 

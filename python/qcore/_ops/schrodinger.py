@@ -21,6 +21,7 @@ from .. import _core
 from . import schrodinger_composite as composite
 from ._check import wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .schrodinger_check import (
     ARITHMETICS,
     BACKENDS,
@@ -32,7 +33,6 @@ from .schrodinger_check import (
     check_frames,
     check_reversible,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 from .schrodinger_vmap import one_by_one, side_by_side
 
 __all__ = ["ARITHMETICS", "BACKENDS", "BOUNDARIES", "ORDERS", "RULES", "adjoint", "evolve", "evolve_frames"]
@@ -59,7 +59,7 @@ def _evolve_outputs(psi: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(psi, memory_format=torch.contiguous_format)
 
 
-def _evolve_cpu(
+def _evolve_kernel(
     psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, steps: int, *settings: Any
 ) -> Tensor:
     out = _evolve_outputs(psi)
@@ -76,7 +76,7 @@ def _frames_outputs(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *s
     return _evolve_outputs(psi), psi.new_empty((steps * c.shape[0] // save_every, *psi.shape))
 
 
-def _frames_cpu(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *settings: Any) -> Tensors:
+def _frames_kernel(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *settings: Any) -> Tensors:
     steps, save_every, *rest = settings
     out, frames = _frames_outputs(psi, potential, kappa, c, *settings)
     inputs = psi.contiguous(), potential.contiguous(), _number(kappa), c.contiguous()
@@ -99,7 +99,7 @@ def _adjoint_outputs(
     )
 
 
-def _adjoint_cpu(*args: Any) -> Tensors:
+def _adjoint_kernel(*args: Any) -> Tensors:
     states, grad_out, grad_frames, potential, kappa, c, steps, save_every, *settings = args
     outputs = _adjoint_outputs(*args)
     frames = None if grad_frames is None else grad_frames.contiguous()
@@ -136,14 +136,14 @@ _evolve = define(
     f"schrodinger_evolve(Tensor psi, {_INPUTS}, {_SETTINGS}) -> Tensor",
     check=check_evolve,
     outputs=_evolve_outputs,
-    kernels={"CPU": _evolve_cpu},
+    kernel=_evolve_kernel,
     vmap=_evolve_vmap,
 )
 _frames = define(
     f"schrodinger_frames(Tensor psi, {_INPUTS}, int save_every, {_SETTINGS}) -> (Tensor out, Tensor frames)",
     check=check_frames,
     outputs=_frames_outputs,
-    kernels={"CPU": _frames_cpu},
+    kernel=_frames_kernel,
     vmap=_frames_vmap,
 )
 _adjoint = define(
@@ -151,7 +151,7 @@ _adjoint = define(
     f"{_SETTINGS}) -> (Tensor grad_psi, Tensor grad_potential, Tensor grad_c)",
     check=check_adjoint,
     outputs=_adjoint_outputs,
-    kernels={"CPU": _adjoint_cpu},
+    kernel=_adjoint_kernel,
     vmap=_adjoint_vmap,
 )
 

@@ -18,7 +18,7 @@ from .. import _core
 from . import schrodinger_cayley_composite as composite
 from ._check import one_of, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
-from .schrodinger_second import double_vjp, vjp_tangent
+from ._second_derivatives import double_vjp, vjp_tangent
 
 BACKENDS = {"auto": 0, "reference": 1}
 DTYPES = (torch.complex128, torch.complex64, torch.float64, torch.float32)
@@ -68,8 +68,6 @@ def check_forward(
             raise wrong_value(name, "an int >= 0", count)
     if backend not in BACKENDS:
         raise wrong_value("backend", one_of(BACKENDS), repr(backend))
-    if psi.device.type == "cuda":
-        raise NotImplementedError("psi: expected a CPU tensor (this qcore has no CUDA), got a CUDA tensor")
 
 
 def check_saved(psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, *settings: Any) -> None:
@@ -151,7 +149,7 @@ def _plain(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
-def _forward_cpu(
+def _forward_kernel(
     psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, steps: int, save_every: int, backend: str
 ) -> Tensors:
     out, frames = outputs = _forward_outputs(psi, bands, mass, z, steps, save_every)
@@ -160,7 +158,7 @@ def _forward_cpu(
     return outputs
 
 
-def _saved_cpu(psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, *settings: Any) -> Tensors:
+def _saved_kernel(psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, *settings: Any) -> Tensors:
     steps, save_every, checkpoint_every, backend = settings
     out, frames, kept = outputs = _saved_outputs(psi, bands, mass, z, *settings)
     inputs = _plain(psi), _plain(bands), _plain(mass), _plain(z), steps
@@ -168,7 +166,7 @@ def _saved_cpu(psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, *sett
     return outputs
 
 
-def _adjoint_cpu(*args: Any) -> Tensors:
+def _adjoint_kernel(*args: Any) -> Tensors:
     grad_out, grad_frames, psi, kept, bands, mass, z, *settings = args
     steps, save_every, checkpoint_every, backend, wanted = settings
     outputs = _adjoint_outputs(*args)
@@ -274,7 +272,7 @@ forward = define(
     f"schrodinger_cayley({_INPUTS}, str backend) -> (Tensor out, Tensor frames)",
     check=check_forward,
     outputs=_forward_outputs,
-    kernels={"CPU": _forward_cpu},
+    kernel=_forward_kernel,
     vmap=_forward_vmap,
 )
 saved = define(
@@ -282,7 +280,7 @@ saved = define(
     "(Tensor out, Tensor frames, Tensor kept)",
     check=check_saved,
     outputs=_saved_outputs,
-    kernels={"CPU": _saved_cpu},
+    kernel=_saved_kernel,
     vmap=_saved_vmap,
 )
 adjoint = define(
@@ -291,7 +289,7 @@ adjoint = define(
     "bool coefficients) -> (Tensor grad_psi, Tensor grad_bands, Tensor grad_mass, Tensor grad_z)",
     check=check_adjoint,
     outputs=_adjoint_outputs,
-    kernels={"CPU": _adjoint_cpu},
+    kernel=_adjoint_kernel,
     vmap=_adjoint_vmap,
 )
 

@@ -20,6 +20,7 @@ from .. import _core
 from . import schrodinger_split_composite as composite
 from ._check import one_of, require_choice, require_count, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .schrodinger import checkpoint_steps
 from .schrodinger_check import (
     ARITHMETICS,
@@ -32,7 +33,6 @@ from .schrodinger_check import (
     check_reversible,
     check_settings,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 from .schrodinger_vmap import one_by_one, side_by_side
 
 __all__ = ["split_evolve", "split_frames"]
@@ -117,7 +117,7 @@ def _evolve_outputs(psi: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(psi, memory_format=torch.contiguous_format)
 
 
-def _evolve_cpu(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> Tensor:
+def _evolve_kernel(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> Tensor:
     program, boundary, order, rule, steps, *rest = settings
     walls, codes = _codes(boundary, order, rule, *rest)
     out = _evolve_outputs(psi)
@@ -131,7 +131,7 @@ def _frames_outputs(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> T
     return _evolve_outputs(psi), psi.new_empty((steps // save_every, *psi.shape))
 
 
-def _frames_cpu(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> Tensors:
+def _frames_kernel(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> Tensors:
     program, boundary, order, rule, steps, save_every, *rest = settings
     walls, codes = _codes(boundary, order, rule, *rest)
     out, frames = _frames_outputs(psi, phases, e, *settings)
@@ -152,7 +152,7 @@ def _adjoint_outputs(*args: Any) -> Tensors:
     )
 
 
-def _adjoint_cpu(*args: Any) -> Tensors:
+def _adjoint_kernel(*args: Any) -> Tensors:
     states, grad_out, grad_frames, phases, e, *settings, parameters = args
     program, boundary, order, rule, steps, save_every, first, *rest = settings
     walls, codes = _codes(boundary, order, rule, *rest)
@@ -194,7 +194,7 @@ _evolve = define(
     f"schrodinger_split_evolve(Tensor psi, {_INPUTS}, {_SETTINGS}) -> Tensor",
     check=check_evolve,
     outputs=_evolve_outputs,
-    kernels={"CPU": _evolve_cpu},
+    kernel=_evolve_kernel,
     vmap=_evolve_vmap,
 )
 _frames = define(
@@ -202,7 +202,7 @@ _frames = define(
     "(Tensor out, Tensor frames)",
     check=check_frames,
     outputs=_frames_outputs,
-    kernels={"CPU": _frames_cpu},
+    kernel=_frames_kernel,
     vmap=_frames_vmap,
 )
 _adjoint = define(
@@ -211,7 +211,7 @@ _adjoint = define(
     "-> (Tensor grad_psi, Tensor grad_phases, Tensor grad_e)",
     check=check_adjoint,
     outputs=_adjoint_outputs,
-    kernels={"CPU": _adjoint_cpu},
+    kernel=_adjoint_kernel,
     vmap=_adjoint_vmap,
 )
 

@@ -16,6 +16,7 @@ from .. import _core
 from . import schrodinger_transparent_composite as composite
 from ._check import one_of, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
+from ._second_derivatives import double_vjp, tangent, vjp, vjp_tangent
 from .schrodinger_cayley import (
     BACKENDS,
     _batch_of,
@@ -25,7 +26,6 @@ from .schrodinger_cayley import (
     checkpoint_interval,
     frames_shape,
 )
-from .schrodinger_second import double_vjp, tangent, vjp, vjp_tangent
 
 DTYPES = (torch.complex128, torch.complex64)
 # (left, right): which ends are transparent; the other has a wall at the point beyond it.
@@ -120,8 +120,6 @@ def check_forward(
         raise wrong_value("sides", one_of(SIDES), repr(sides))
     if backend not in BACKENDS:
         raise wrong_value("backend", one_of(BACKENDS), repr(backend))
-    if psi.device.type == "cuda":
-        raise NotImplementedError("psi: expected a CPU tensor (this qcore has no CUDA), got a CUDA tensor")
 
 
 def check_saved(*args: Any) -> None:
@@ -189,7 +187,7 @@ def _inputs(steps: int, sides: str, *tensors: Any) -> tuple[Tensor, Tensor, floa
     return psi.contiguous(), potential.contiguous(), float(kappa), float(tau), steps, left, right
 
 
-def _forward_cpu(*args: Any) -> Tensors:
+def _forward_kernel(*args: Any) -> Tensors:
     *tensors, steps, save_every, sides, backend = args
     out, frames = outputs = _forward_outputs(*args)
     inputs = _inputs(steps, sides, *tensors)
@@ -197,7 +195,7 @@ def _forward_cpu(*args: Any) -> Tensors:
     return outputs
 
 
-def _saved_cpu(*args: Any) -> Tensors:
+def _saved_kernel(*args: Any) -> Tensors:
     *tensors, steps, save_every, sides, backend = args
     out, frames, kept, trace = outputs = _saved_outputs(*args)
     inputs, every = _inputs(steps, sides, *tensors), checkpoint_interval(out.shape[1], steps)
@@ -205,7 +203,7 @@ def _saved_cpu(*args: Any) -> Tensors:
     return outputs
 
 
-def _adjoint_cpu(*args: Any) -> Tensors:
+def _adjoint_kernel(*args: Any) -> Tensors:
     grad_out, grad_frames, psi, kept, trace, *tensors, steps, save_every, sides, backend, wanted = args
     outputs = _adjoint_outputs(*args)
     grad_psi, grad_potential, grad_constants = outputs
@@ -276,7 +274,7 @@ forward = define(
     f"schrodinger_transparent({_INPUTS}, {_SETTINGS}) -> (Tensor out, Tensor frames)",
     check=check_forward,
     outputs=_forward_outputs,
-    kernels={"CPU": _forward_cpu},
+    kernel=_forward_kernel,
     vmap=_forward_vmap,
 )
 saved = define(
@@ -284,7 +282,7 @@ saved = define(
     "(Tensor out, Tensor frames, Tensor kept, Tensor trace)",
     check=check_saved,
     outputs=_saved_outputs,
-    kernels={"CPU": _saved_cpu},
+    kernel=_saved_kernel,
     vmap=_saved_vmap,
 )
 adjoint = define(
@@ -294,7 +292,7 @@ adjoint = define(
     "(Tensor grad_psi, Tensor grad_potential, Tensor grad_constants)",
     check=check_adjoint,
     outputs=_adjoint_outputs,
-    kernels={"CPU": _adjoint_cpu},
+    kernel=_adjoint_kernel,
     vmap=_adjoint_vmap,
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import stencil_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
 from .stencil_check import (
@@ -85,7 +85,7 @@ def _forward_outputs(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _forward_cpu(
+def _forward_kernel(
     x: Tensor,
     taps: Tensor,
     bias: Tensor | None,
@@ -97,7 +97,7 @@ def _forward_cpu(
 ) -> Tensor:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     codes = ACTIVATIONS[activation], slope, BOUNDARIES[boundary], 0, 0, BACKENDS[backend]
-    _core.stencil_residual_chain(x, taps, bias, y, None, None, skip, *codes)
+    _device.kernels(x).stencil_residual_chain(x, taps, bias, y, None, None, skip, *codes)
     return y
 
 
@@ -118,13 +118,13 @@ def _saved_outputs(x: Tensor, taps: Tensor, bias: Tensor | None, *settings: Any)
     )
 
 
-def _saved_cpu(x: Tensor, taps: Tensor, bias: Tensor | None, *settings: Any) -> Tensors:
+def _saved_kernel(x: Tensor, taps: Tensor, bias: Tensor | None, *settings: Any) -> Tensors:
     skip, activation, slope, boundary, states_every, checkpoint_every, backend = settings
     y, states, checkpoints = _saved_outputs(x, taps, bias, *settings)
     wanted = states if states_every else None, checkpoints if checkpoint_every else None
     every = states_every, checkpoint_every
     codes = ACTIVATIONS[activation], slope, BOUNDARIES[boundary], *every, BACKENDS[backend]
-    _core.stencil_residual_chain(x, taps, bias, y, *wanted, skip, *codes)
+    _device.kernels(x).stencil_residual_chain(x, taps, bias, y, *wanted, skip, *codes)
     return y, states, checkpoints
 
 
@@ -146,7 +146,7 @@ def _backward_outputs(*args: Any) -> Tensors:
     )
 
 
-def _backward_cpu(*args: Any) -> Tensors:
+def _backward_kernel(*args: Any) -> Tensors:
     grad_y, grad_states, x, checkpoints, taps, bias, *settings = args
     skip, activation, slope, boundary, states_every, checkpoint_every, backend, parameters = settings
     grad_x, grad_taps, grad_bias = outputs = _backward_outputs(*args)
@@ -156,7 +156,7 @@ def _backward_cpu(*args: Any) -> Tensors:
     codes = ACTIVATIONS[activation], slope, BOUNDARIES[boundary], *every, BACKENDS[backend]
     inputs = grad_y, grad_states, x, checkpoints, taps, bias
     gradients = grad_x, grad_taps, None if bias is None else grad_bias
-    _core.stencil_residual_chain_backward(*inputs, *gradients, skip, *codes)
+    _device.kernels(inputs[2]).stencil_residual_chain_backward(*inputs, *gradients, skip, *codes)
     return outputs
 
 
@@ -250,7 +250,7 @@ forward = define(
     f"stencil_residual_chain(Tensor x, Tensor taps, Tensor? bias, {_SETTINGS}, str backend) -> Tensor",
     check=check_forward,
     outputs=_forward_outputs,
-    kernels={"CPU": _forward_cpu},
+    kernel=_forward_kernel,
     vmap=_forward_vmap,
 )
 saved = define(
@@ -258,7 +258,7 @@ saved = define(
     "int checkpoint_every, str backend) -> (Tensor y, Tensor states, Tensor checkpoints)",
     check=check_saved,
     outputs=_saved_outputs,
-    kernels={"CPU": _saved_cpu},
+    kernel=_saved_kernel,
     vmap=_saved_vmap,
 )
 backward = define(
@@ -267,7 +267,7 @@ backward = define(
     "bool parameters) -> (Tensor grad_x, Tensor grad_taps, Tensor grad_bias)",
     check=check_backward,
     outputs=_backward_outputs,
-    kernels={"CPU": _backward_cpu},
+    kernel=_backward_kernel,
     vmap=_backward_vmap,
 )
 

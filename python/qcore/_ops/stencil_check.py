@@ -81,8 +81,6 @@ def check_forward(
         raise wrong_value("boundary", one_of(BOUNDARIES), repr(boundary))
     if backend not in BACKENDS:
         raise wrong_value("backend", one_of(BACKENDS), repr(backend))
-    if x.device.type == "cuda":
-        raise NotImplementedError("x: expected a CPU tensor (this qcore has no CUDA), got a CUDA tensor")
 
 
 def check_saved(x: Tensor, taps: Tensor, bias: Tensor | None, *settings: Any) -> None:

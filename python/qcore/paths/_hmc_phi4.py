@@ -12,8 +12,9 @@ from qcore._ops._check import require_choice, require_count, require_number, req
 from qcore._ops.paths_dynamics import FIELD_OBSERVABLES, FieldModel
 from qcore._ops.paths_dynamics import hmc_phi4 as hmc_phi4_kernel
 
-from ._hmc import check_count, checked_trajectories, first_tuning, settings, starting_point
+from ._hmc import check_count, checked_trajectories, first_tuning, settings
 from ._run import SampleResult, run
+from ._sampling import starting_point
 
 CONVENTIONS = ("continuum", "lattice")
 
@@ -46,8 +47,8 @@ def field_model(
         if (spacing, step) != (1, 1):
             raise wrong_value("spacing and dt", "1 in the convention 'lattice'", (spacing, step))
         return FieldModel(2.0, 2.0, float(mass2), float(coupling))
-    measure = spacing * step
-    return FieldModel(spacing / step, step / spacing, 0.5 * measure * mass2, measure * coupling)
+    a, step = float(spacing), float(step)
+    return FieldModel(a / step, step / a, 0.5 * a * step * float(mass2), a * step * float(coupling))
 
 
 class HmcPhi4:
@@ -180,6 +181,7 @@ def hmc_phi4(
 
     Source: Duane, Kennedy, Pendleton, Roweth, Phys. Lett. B 195, 216 (1987).
     """
+    require_count("trajectories", trajectories)
     engine = HmcPhi4(
         shape=shape,
         mass2=mass2,

@@ -15,8 +15,6 @@ from qcore._ops._check import (
     require_count,
     require_number,
     require_positive,
-    shape,
-    wrong_type,
     wrong_value,
 )
 from qcore._ops.paths_random import WORDS, require_seed
@@ -25,7 +23,17 @@ from qcore._ops.paths_samplers import MOVES, KernelPotential, MetropolisSettings
 from ._metropolis_torch import torch_sweeps
 from ._potential import PotentialLike, as_potential
 from ._run import SampleResult, run
-from ._sampling import Real, duration, fingerprint, finite_at, kernel_potential
+from ._sampling import (
+    Real,
+    checked_lags,
+    digest,
+    duration,
+    fingerprint,
+    finite_at,
+    kernel_potential,
+    require_sequence,
+    starting_point,
+)
 
 SCHEMES = ("trapezoid", "endpoint", "midpoint", "takahashi-imada")
 DT_ORDER = {"trapezoid": 2, "endpoint": 2, "midpoint": 1}
@@ -71,24 +79,21 @@ class Metropolis:
         require_positive("hbar", hbar)
         self.beta, self.dt = duration(beta, dt, slices, hbar)
         self.slices, self.chains, self.mass, self.hbar = slices, chains, float(mass), float(hbar)
-        require_count("chains", chains)
-        if not 1 <= chains <= WORDS:
-            raise wrong_value("chains", "1 to 2^32", chains)
         require_choice("scheme", scheme, SCHEMES)
         require_choice("boundary", boundary, ("periodic", "pinned"))
         require_count("every", every)
         require_count("hits", hits)
-        if every == 0 or not 1 <= hits <= 2**15:
-            raise wrong_value("every and hits", "at least 1 (hits at most 32768)", (every, hits))
+        if every == 0:
+            raise wrong_value("every", "at least 1", every)
+        if not 1 <= hits <= 2**15:
+            raise wrong_value("hits", "1 to 32768", hits)
         require_seed(seed)
-        if dtype not in (torch.float32, torch.float64):
-            raise wrong_type("dtype", "torch.float32 or torch.float64", dtype)
         self.scheme, self.pinned, self.every, self.hits = scheme, boundary == "pinned", every, hits
         self.seed, self.dtype = seed, dtype
         self.ends = _checked_ends(ends, self.pinned)
         self.moves = _checked_moves(moves, self.pinned, scheme)
         self.segment = _checked_segment(segment, slices, self.moves)
-        self.lags = _checked_lags(lags, slices - slices // 2 if self.pinned else slices - 1)
+        self.lags = checked_lags(lags, slices - slices // 2 if self.pinned else slices - 1)
         self.histogram = _checked_histogram(histogram)
         self.beads = slices + 1 if self.pinned else slices
         self._start = self._checked_start(start)
@@ -103,14 +108,13 @@ class Metropolis:
 
     def config(self) -> dict[str, Any]:
         """All that decides what a run gives."""
-        start = self._start
         return {
             "potential": fingerprint(self.potential),
             **{name: getattr(self, name) for name in ("slices", "chains", "beta", "dt", "mass", "hbar")},
             **{name: getattr(self, name) for name in ("scheme", "pinned", "ends", "moves", "segment")},
             **{name: getattr(self, name) for name in ("hits", "lags", "every", "histogram", "seed")},
             "dtype": str(self.dtype).removeprefix("torch."),
-            "start": [float(start.double().sum()), float(start.double().square().sum())],
+            "start": digest(self._start),
         }
 
     def start(self) -> dict[str, Tensor]:
@@ -172,21 +176,13 @@ class Metropolis:
         )
 
     def _checked_start(self, start: float | Tensor) -> Tensor:
-        size = (self.beads, self.chains)
-        if isinstance(start, Tensor):
-            if start.shape != (self.chains, self.beads):
-                raise wrong_value("start", f"shape {(self.chains, self.beads)}", shape(start))
-            x = start.detach().to("cpu", self.dtype).T.contiguous().clone()
-        else:
-            require_number("start", start)
-            x = torch.full(size, float(start), dtype=self.dtype)
+        """(beads, chains)."""
+        x = starting_point(start, (self.chains, self.beads), self.dtype).T.contiguous()
         if self.ends is not None:
             share = torch.linspace(0, 1, self.beads, dtype=torch.float64)[:, None]
             line = (self.ends[0] * (1 - share) + self.ends[1] * share).to(self.dtype)
-            x = line.expand(size).clone() if not isinstance(start, Tensor) else x
+            x = line.expand(x.shape).clone() if not isinstance(start, Tensor) else x
             x[0], x[-1] = line[0], line[-1]
-        if not bool(torch.isfinite(x).all()):
-            raise wrong_value("start", "finite numbers", "some that aren't")
         return x
 
 
@@ -314,7 +310,7 @@ def metropolis(
     return run(
         engine,
         sweeps=sweeps,
-        warmup=0 if previous is not None else warmup,
+        warmup=warmup,
         block=block,
         progress=progress,
         checkpoint=checkpoint,
@@ -331,6 +327,7 @@ def _checked_ends(ends: tuple[float, float] | None, pinned: bool) -> tuple[float
         raise wrong_value("ends", expected, ends)
     if ends is None:
         return None
+    require_sequence("ends", ends, "two numbers")
     if len(ends) != 2:
         raise wrong_value("ends", "two numbers", ends)
     for end in ends:
@@ -341,8 +338,7 @@ def _checked_ends(ends: tuple[float, float] | None, pinned: bool) -> tuple[float
 
 
 def _checked_moves(moves: Sequence[str], pinned: bool, scheme: str) -> tuple[str, ...]:
-    if isinstance(moves, str):
-        raise wrong_type("moves", "a sequence of names", "str")
+    require_sequence("moves", moves, "names")
     if not 1 <= len(moves) <= MOST_MOVES:
         raise wrong_value("moves", f"1 to {MOST_MOVES} of them", len(moves))
     for move in moves:
@@ -365,17 +361,10 @@ def _checked_segment(segment: int | None, slices: int, moves: tuple[str, ...]) -
     return segment
 
 
-def _checked_lags(lags: Sequence[int], most: int) -> tuple[int, ...]:
-    for lag in lags:
-        require_count("lags", lag)
-        if lag > most:
-            raise wrong_value("lags", f"0 to {most}", lag)
-    return tuple(lags)
-
-
 def _checked_histogram(histogram: tuple[Real, Real, int] | None) -> tuple[float, float, int] | None:
     if histogram is None:
         return None
+    require_sequence("histogram", histogram, "low, high and bins")
     if len(histogram) != 3:
         raise wrong_value("histogram", "(low, high, bins)", histogram)
     low, high, bins = histogram

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qcore._ops._check import require_number, wrong_type, wrong_value
+from qcore._ops._check import require_number, require_positive, shape, wrong_type, wrong_value
 
 Real = float | Tensor
 
@@ -49,9 +50,28 @@ def type_of(*values: Any) -> torch.dtype:
     return torch.float32 if types and torch.float64 not in types else torch.float64
 
 
-def values_known() -> bool:
+def require_positive_number(name: str, value: Any, *, per_step: bool = False) -> None:
+    """Refuse what is not a finite number > 0, Python's or a 0-dim tensor, or with `per_step` a row of them.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    if not isinstance(value, Tensor):
+        require_positive(name, value)
+        return
+    if value.is_complex() or value.ndim > per_step:
+        raise wrong_value(name, "a real number" + (" or shape (N,)" if per_step else ""), shape(value))
+    if values_known(value):
+        good = (value > 0) & (value < math.inf)
+        if not bool(good.all()):
+            raise wrong_value(name, "finite numbers > 0", float(value[~good].flatten()[0]))
+
+
+def values_known(*tensors: Tensor | None) -> bool:
     """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return not any(tensor is not None and tensor.is_meta for tensor in tensors)
 
 
 def from_polar(size: Tensor, phase: Tensor) -> Tensor:

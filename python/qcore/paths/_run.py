@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from qcore._atomic import CheckpointError
 from qcore._interrupt import stopping_on_interrupt
-from qcore._ops._check import require_count, require_number, wrong_type, wrong_value
+from qcore._ops._check import require_bool, require_count, require_number, wrong_type, wrong_value
 
-from ._checkpoint import CheckpointError, load_tally, save_tally
+from ._checkpoint import load_tally, save_tally
 from ._result import SampleResult, summarise
 from ._tally import TUNED, Tally
 
@@ -97,7 +98,7 @@ def run(
             to 64 MiB; beyond, only averages over bins are, and errors come from these.
         time_limit: seconds after which no further block is begun; one is always made.
         previous: a result of the same engine to go on from: run(n1) and then run(n2, previous=...) is
-            run(n1 + n2). Its warm-up counts; `warmup` must be 0.
+            run(n1 + n2). Its warm-up counts: none is made, whatever `warmup` says.
 
     Returns:
         SampleResult.
@@ -111,6 +112,8 @@ def run(
         raise wrong_type("engine", f"one with {', '.join(_PARTS)}", f"one without {', '.join(missing)}")
     if checkpoint is not None and not isinstance(checkpoint, (str, PathLike)):
         raise wrong_type("checkpoint", "the path of a file or None", type(checkpoint).__name__)
+    require_bool("resume", resume)
+    require_bool("keep_chains", keep_chains)
     require_count("sweeps", sweeps)
     require_count("warmup", warmup)
     require_count("block", 1 if block is None else block)
@@ -127,6 +130,8 @@ def run(
         raise wrong_value("engine.observables", "names that differ", engine.observables)
 
     file = None if checkpoint is None else Path(checkpoint)
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):  # refused now, not after the run
+        raise FileNotFoundError(f"checkpoint: expected a file in a folder that exists, got {file}")
     tally, target = _begin(engine, sweeps, warmup, keep_chains, previous, file if resume else None)
     began = saved = time.monotonic()
     unsaved, stopped, size = False, "", block or 1
@@ -166,8 +171,6 @@ def _begin(
     if previous is not None:
         if not isinstance(previous, SampleResult):
             raise wrong_type("previous", "a SampleResult", type(previous).__name__)
-        if warmup:
-            raise wrong_value("warmup", "0 with a previous result, whose warm-up counts", warmup)
         fresh.warmup, before = previous._tally.warmup, previous._tally.sweeps
         if difference := fresh.difference(previous._tally):
             raise wrong_value("previous", "a result of the same run", difference)

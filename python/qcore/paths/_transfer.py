@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from qcore._ops import paths_transfer as _ops
-from qcore._ops._check import require_choice, require_tensor, shape, wrong_type, wrong_value
+from qcore._ops._check import require_bool, require_choice, require_tensor, shape, wrong_type, wrong_value
+from qcore._ops.paths_transfer_check import BACKENDS
 
 from ._transfer_arguments import Chain, SignedLog, Weights, make_chain
 from ._transfer_routes import dense_transfer, fourier_transfer, prefers_fourier
@@ -143,9 +144,9 @@ def transfer(
     Structured Prediction (2016) 1.
     """
     require_choice("method", method, METHODS)
-    for name, value in (("out_exponent", out_exponent), ("dense", dense)):
-        if not isinstance(value, bool):
-            raise wrong_type(name, "a bool", type(value).__name__)
+    require_choice("backend", backend, BACKENDS)
+    require_bool("out_exponent", out_exponent)
+    require_bool("dense", dense)
     chain = make_chain(psi0, taps, potential, gates, steps, boundary, semiring, dense)
     if out_exponent and semiring not in ("real", "complex"):
         raise wrong_value("out_exponent", f"False in the semiring {semiring!r}", out_exponent)

@@ -8,7 +8,8 @@ from torch import Tensor
 from qcore._ops._check import wrong_value
 from qcore._ops.paths_transfer_composite import log_sum
 
-from ._transfer_arguments import Chain, values_known
+from ._numbers import values_known
+from ._transfer_arguments import Chain
 
 # What one run by spectra takes, in products of the fused kernel: measured in float32 on AVX-512, rounded up.
 _PRODUCTS_PER_CALL, _PRODUCTS_PER_SITE = 6e6, 600.0

@@ -177,8 +177,6 @@ def _check_settings(
     dtypes = (torch.complex128, torch.complex64) + ((torch.float64, torch.float32) if imaginary else ())
     if psi.dtype not in dtypes:
         raise wrong_type("psi", f"{one_of(dtypes)} in {'imaginary' if imaginary else 'real'} time", psi.dtype)
-    if psi.device.type == "cuda":
-        raise NotImplementedError("psi: expected a CPU tensor (this qcore has no CUDA), got a CUDA tensor")
     require_choice("arithmetic", arithmetic, ARITHMETICS)
     if not isinstance(space_order, int) or space_order not in SPACE_ORDERS:
         raise wrong_value("space_order", one_of(SPACE_ORDERS), space_order)

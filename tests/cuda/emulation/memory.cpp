@@ -1,6 +1,7 @@
 #include "memory.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <sstream>
@@ -58,5 +59,23 @@ Range find_memory(const void* address) {
     if (!found) unknown("device pointer", address);
     return widest;
 }
+
+namespace {
+
+// The half of the address space that user programs don't have (x86-64 and AArch64 give them 47 and 48 bits).
+constexpr std::uintptr_t device_half = std::uintptr_t{1} << 55;
+
+}  // namespace
+
+void* device_address(const void* host) { return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(host) | device_half); }
+void* host_address(const void* address) { return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(address) & ~device_half); }
+
+void* enter_memory(const void* host, std::size_t bytes) {
+    void* const device = device_address(host);
+    register_memory(device, bytes);
+    return device;
+}
+
+void leave_memory(const void* device) { unregister_memory(device); }
 
 }  // namespace qcore::emulation

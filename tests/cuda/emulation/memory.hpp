@@ -20,4 +20,13 @@ void unregister_memory(const void* begin);
 // Throws std::logic_error for an address that nobody has registered.
 Range find_memory(const void* address);
 
+// A device has addresses of its own: those of the host moved to where nothing can lie, so that host code that reads or writes
+// device memory crashes here as it would there. host_address takes either.
+void* device_address(const void* host);
+void* host_address(const void* address);
+
+// Makes memory of the host the device's: registers it, and gives its address there.
+void* enter_memory(const void* host, std::size_t bytes);
+void leave_memory(const void* device);
+
 }  // namespace qcore::emulation

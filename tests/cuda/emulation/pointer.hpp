@@ -24,9 +24,9 @@ public:
     constexpr Pointer(std::nullptr_t) {}
     // Throws AccessError unless `at` is aligned for T.
     Pointer(const void* at, Range range)
-        : at_(reinterpret_cast<std::uintptr_t>(at)),
-          begin_(reinterpret_cast<std::uintptr_t>(range.begin)),
-          end_(reinterpret_cast<std::uintptr_t>(range.end)) {
+        : at_(reinterpret_cast<std::uintptr_t>(host_address(at))),
+          begin_(reinterpret_cast<std::uintptr_t>(host_address(range.begin))),
+          end_(reinterpret_cast<std::uintptr_t>(host_address(range.end))) {
         if (at_ % alignof(T) != 0) refuse_alignment(at_, alignof(T));
     }
     // To a pointer to const.

@@ -141,9 +141,8 @@ cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) {
     if (bytes == 0) return cudaSuccess;
     std::unique_ptr<void, Free> allocation(::operator new(bytes, allocation_alignment, std::nothrow));
     if (!allocation) return result(cudaErrorMemoryAllocation);
-    *memory = allocation.get();
-    std::memset(*memory, 0xFF, bytes);
-    qcore::emulation::register_memory(*memory, bytes);
+    std::memset(allocation.get(), 0xFF, bytes);
+    *memory = qcore::emulation::enter_memory(allocation.get(), bytes);
     const std::lock_guard lock(allocations().mutex);
     allocations().all.emplace(*memory, std::move(allocation));
     return cudaSuccess;
@@ -154,18 +153,18 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t) {
     const std::lock_guard lock(allocations().mutex);
     const auto found = allocations().all.find(memory);
     if (found == allocations().all.end()) return result(cudaErrorInvalidValue);
-    qcore::emulation::unregister_memory(memory);
+    qcore::emulation::leave_memory(memory);
     allocations().all.erase(found);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
-    if (bytes > 0) std::memset(memory, value, bytes);
+    if (bytes > 0) std::memset(qcore::emulation::host_address(memory), value, bytes);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
-    if (bytes > 0) std::memmove(to, from, bytes);
+    if (bytes > 0) std::memmove(qcore::emulation::host_address(to), qcore::emulation::host_address(from), bytes);
     return cudaSuccess;
 }
 

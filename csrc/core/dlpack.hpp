@@ -40,12 +40,23 @@ struct Version {
     std::uint32_t major, minor;
 };
 
+// A tensor with its owner, since DLPack 1.0.
+struct VersionedTensor {
+    Version version;
+    void* context;
+    void (*deleter)(VersionedTensor*);
+    std::uint64_t flags;
+    Tensor tensor;
+};
+
 // What `type(tensor).__dlpack_c_exchange_api__` holds, in a capsule named "dlpack_exchange_api" (DLPack 1.3). Entries that
 // aren't called here are left untyped; their order is the ABI.
 struct ExchangeApi {
     Version version;
     ExchangeApi* previous;
-    void* allocate;
+    // An uninitialised tensor like the prototype, from the framework's own allocator.
+    int (*allocate)(Tensor* prototype, VersionedTensor** out, void* error_context,
+                    void (*set_error)(void* error_context, const char* kind, const char* message));
     void* managed_from_object;
     void* managed_to_object;
     int (*tensor_from_object)(void* object, Tensor* out);  // non-owning; may be null

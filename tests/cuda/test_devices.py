@@ -1,0 +1,74 @@
+"""Which module works on a tensor, and what is said where there is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+
+from qcore import _core
+from qcore._ops import _device
+from qcore.stencil import residual_chain
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A build without the module of the GPU kernels."""
+    import qcore
+
+    monkeypatch.delattr(qcore, "_cuda", raising=False)
+    monkeypatch.setitem(sys.modules, "qcore._cuda", None)
+    _device.cuda_module.cache_clear()
+    yield
+    _device.cuda_module.cache_clear()
+
+
+def test_tensors_on_the_cpu_go_to_the_core() -> None:
+    assert _device.kernels(torch.ones(1)) is _core
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_a_build_without_gpu_kernels_says_so() -> None:
+    with FakeTensorMode():
+        x = torch.empty(1, device="cuda")
+    with pytest.raises(
+        NotImplementedError, match="no CUDA kernels: move the tensors to the CPU, or build it"
+    ):
+        _device.kernels(x)
+
+
+def test_importing_does_not_load_the_gpu_kernels() -> None:
+    import subprocess
+
+    code = "import sys, qcore; assert 'qcore._cuda' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_gpu_module_refuses_memory_of_the_host() -> None:
+    cuda: Any = pytest.importorskip("qcore._cuda")
+    with pytest.raises(ValueError, match="x: expected a CUDA tensor, got a CPU tensor"):
+        cuda.copy(torch.ones(3), torch.ones(3))
+
+
+def test_shapes_and_devices_without_a_gpu() -> None:
+    with FakeTensorMode():
+        x, taps = torch.empty(2, 1, 4, device="cuda"), torch.empty(5, 1, 3, device="cuda")
+        y, states = residual_chain(x, taps, states_every=2)
+    assert (y.shape, y.device.type) == (x.shape, "cuda")
+    assert (states.shape, states.device.type) == ((2, *x.shape), "cuda")
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 1001])
+def test_copy(n: int, device: Any) -> None:
+    x = torch.rand(n)
+
+    def copy(x: torch.Tensor) -> torch.Tensor:
+        out = torch.full_like(x, torch.nan)
+        _device.kernels(x).copy(x, out)
+        return out
+
+    assert torch.equal(device.run(copy, x), x)
