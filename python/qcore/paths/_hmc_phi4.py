@@ -13,10 +13,9 @@ from qcore._ops.paths_dynamics import FIELD_OBSERVABLES, FieldModel
 from qcore._ops.paths_dynamics import hmc_phi4 as hmc_phi4_kernel
 
 from ._hmc import check_count, checked_trajectories, first_tuning, settings
+from ._phi4 import CONVENTIONS
 from ._run import SampleResult, run
 from ._sampling import starting_point
-
-CONVENTIONS = ("continuum", "lattice")
 
 
 def field_model(

@@ -31,6 +31,7 @@ from ._sampling import (
     fingerprint,
     finite_at,
     kernel_potential,
+    require_confining,
     require_sequence,
     starting_point,
 )
@@ -98,6 +99,8 @@ class Metropolis:
         self.beads = slices + 1 if self.pinned else slices
         self._start = self._checked_start(start)
         finite_at(self.potential, self._start, "potential")
+        if not self.pinned:
+            require_confining(self.potential)
         if scheme in DT_ORDER:
             self.dt_order = DT_ORDER[scheme]
         own = ("action", "x2_middle") if self.pinned else ("energy_virial", "energy_thermodynamic")
@@ -280,7 +283,8 @@ def metropolis(
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, such as beta <= 0, a dt that isn't
-            hbar beta / slices, a function whose values have another shape or aren't finite at the start.
+            hbar beta / slices, a function whose values have another shape or aren't finite at the start, a
+            polynomial of closed paths that isn't bounded below.
         CheckpointError: a checkpoint that is damaged or of another run.
 
     Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); Creutz and Freedman, Ann. Phys. 132, 427
