@@ -7,8 +7,8 @@
 
 namespace qcore::cuda {
 
-// A thread for each of `chains` chains, or for as many as `bytes` of scratch for each leave room for; they take the rest in turns.
-// Small blocks where there are few, so that all multiprocessors get some.
+// A thread for each of `chains` chains, or for as many as `bytes` of scratch for each leave room for; they take the rest in
+// turns. Small blocks where there are few, so that all multiprocessors get some.
 class ChainGrid {
   public:
     ChainGrid(const Queue& queue, std::int64_t chains, std::int64_t bytes)

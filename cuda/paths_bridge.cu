@@ -1,6 +1,7 @@
-// Random numbers and Gaussian chains on a GPU, those of the CPU bit for bit. A thread is a sample: it draws its normals and makes its
-// points in registers. Points are written through a tile in shared memory, since a sample's points lie side by side: the 4 bytes a
-// point of float32 that memory has to take bound it. Weights are worked out for one group of samples a block, and added in order.
+// Random numbers and Gaussian chains on a GPU, those of the CPU bit for bit. A thread is a sample: it draws its normals and makes
+// its points in registers. Points are written through a tile in shared memory, since a sample's points lie side by side: the 4
+// bytes a point of float32 that memory has to take bound it. Weights are worked out for one group of samples a block, and added
+// in order.
 #include "paths/bridge_lanes.hpp"
 
 #include "launch.hpp"
@@ -53,7 +54,8 @@ __global__ void paths_kernel(PathsTask t, cuda::Pointer<const double> coefficien
     cuda::SharedMemory shared;
     const ChainTask& chain = t.chain;
     const int lane = static_cast<int>(threadIdx.x) % warp;
-    const cuda::Pointer<T> tile = shared.array<T>(warps * warp * (warp + 1)) + static_cast<int>(threadIdx.x) / warp * warp * (warp + 1);
+    const int tile_size = warp * (warp + 1);
+    const cuda::Pointer<T> tile = shared.array<T>(warps * tile_size) + static_cast<int>(threadIdx.x) / warp * tile_size;
     const std::int64_t points = chain.steps + 1, rows = (chain.samples + warp - 1) / warp;
     for (std::int64_t i = cuda::thread() / warp; i < chain.chains * rows; i += cuda::threads() / warp) {
         const std::int64_t q = i / rows, first = i % rows * warp;
@@ -136,8 +138,8 @@ void sample(const PathsTask& t) {
     cuda::Grid grid = cuda::grid_for(c.chains * ((c.samples + warp - 1) / warp), warps);
     grid.threads = dim3(warp * warps);
     grid.shared = cuda::SharedMemory::bytes<T>(warps * warp * (warp + 1));
-    cuda::launch(queue, paths_kernel<T>, grid, t, cuda::pointer<const double>(c.coefficients), cuda::pointer<const double>(c.start),
-                 cuda::pointer<const double>(c.end), cuda::pointer<T>(t.out));
+    cuda::launch(queue, paths_kernel<T>, grid, t, cuda::pointer<const double>(c.coefficients),
+                 cuda::pointer<const double>(c.start), cuda::pointer<const double>(c.end), cuda::pointer<T>(t.out));
 }
 
 template <class P>
@@ -148,8 +150,8 @@ void weigh(const WeightsTask& t) {
     cuda::Grid grid = cuda::grid_for(c.chains * t.groups, 1);
     grid.threads = dim3(size);
     grid.shared = 2 * cuda::SharedMemory::bytes<double>(size);
-    cuda::launch(queue, weights_kernel<P>, grid, t, cuda::pointer<const double>(c.coefficients), cuda::pointer<const double>(c.start),
-                 cuda::pointer<const double>(c.end), cuda::pointer<double>(t.out));
+    cuda::launch(queue, weights_kernel<P>, grid, t, cuda::pointer<const double>(c.coefficients),
+                 cuda::pointer<const double>(c.start), cuda::pointer<const double>(c.end), cuda::pointer<double>(t.out));
 }
 
 }  // namespace
@@ -166,8 +168,8 @@ void paths::sample_chains(const PathsTask& task, DType dtype) {
 }
 
 void paths::weigh_chains(const WeightsTask& task) {
-    if (task.potential.get().table) device::weigh<TableLanes<double>>(task);
-    else device::weigh<PolynomialLanes<double>>(task);
+    if (task.potential.get().table) device::weigh<device::TableLanes<double>>(task);
+    else device::weigh<device::PolynomialLanes<double>>(task);
 }
 
 }  // namespace qcore

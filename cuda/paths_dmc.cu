@@ -1,6 +1,6 @@
-// Diffusion Monte Carlo on a GPU: a block is a population, its threads are walkers. Sums over the population are the partial ones of
-// the CPU, a thread for each of them, and the comb's running sum is made by one warp in the CPU's order, so that populations are those
-// of the CPU bit for bit. All sweeps of a call are one launch.
+// Diffusion Monte Carlo on a GPU: a block is a population, its threads are walkers. Sums over the population are the partial ones
+// of the CPU, a thread for each of them, and the comb's running sum is made by one warp in the CPU's order, so that populations
+// are those of the CPU bit for bit. All sweeps of a call are one launch.
 //
 // Walkers stay in L1 and L2, 50 bytes each in float32. Walkers move some 150 instructions a step; the running sum waits for one
 // addition in float64 per walker and bounds large populations. Wants hundreds of populations of up to some 1e4 walkers.
@@ -25,12 +25,12 @@ template <class T>
 struct Room {
     static constexpr int normals = Random<T>::normals;
 
-    static std::int64_t bytes(std::int64_t size) {
+    static QC_HD std::int64_t bytes(std::int64_t size) {
         return size * static_cast<std::int64_t>(sizeof(double) + sizeof(std::int64_t) + (4 + normals) * sizeof(T));
     }
 
     QC_DEVICE Room(const void* all, std::int64_t slot, std::int64_t size) {
-        const char* const begin = static_cast<const char*>(all) + slot * (size * static_cast<std::int64_t>(16 + (4 + normals) * sizeof(T)));
+        const char* const begin = static_cast<const char*>(all) + slot * bytes(size);
         weight = memory<double>(begin);
         end = memory<std::int64_t>(begin + 8 * size);
         x = memory<T>(begin + 16 * size);
@@ -107,8 +107,8 @@ __global__ void dmc_kernel(DmcTask task, const void* scratch) {
                 if (number / R::normals != drawn) {
                     drawn = number / R::normals;
                     for (std::int64_t i = me; i < size; i += block) {
-                        const auto words = R::words(dmc_purpose(0), word, static_cast<std::uint32_t>(drawn), static_cast<std::uint32_t>(i),
-                                                    run.seed);
+                        const auto words = R::words(dmc_purpose(0), word, static_cast<std::uint32_t>(drawn),
+                                                    static_cast<std::uint32_t>(i), run.seed);
                         T z[R::normals];
                         for (int n = 0; n < R::normals / 2; ++n) R::normal(words, n, z[2 * n], z[2 * n + 1]);
                         for (int n = 0; n < R::normals; ++n) room.noise[n * size + i] = z[n];

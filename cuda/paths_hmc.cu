@@ -1,9 +1,9 @@
-// Hybrid Monte Carlo on a GPU. A thread is a chain and runs the lane code of the CPU: path or lattice, momenta and the state to go
-// back to lie in a workspace, [site][thread], so that every access of a warp is of one line. All trajectories of a call are one
-// launch, and chains are those of the CPU bit for bit.
+// Hybrid Monte Carlo on a GPU. A thread is a chain and runs the lane code of the CPU: path or lattice, momenta and the state to
+// go back to lie in a workspace, [site][thread], so that every access of a warp is of one line. All trajectories of a call are
+// one launch, and chains are those of the CPU bit for bit.
 //
-// A leapfrog step reads and writes 16 bytes a site in float32 and reads the neighbours from L1: memory bounds it, L2 where the chains
-// in flight fit there. Wants some 1e4 chains; a few large lattices leave the device idle.
+// A leapfrog step reads and writes 16 bytes a site in float32 and reads the neighbours from L1: memory bounds it, L2 where the
+// chains in flight fit there. Wants some 1e4 chains; a few large lattices leave the device idle.
 #include "paths/hmc_path.hpp"
 #include "paths/hmc_phi4.hpp"
 

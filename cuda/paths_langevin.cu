@@ -1,5 +1,5 @@
-// Langevin motion on a GPU. A thread is a chain and runs the lane code of the CPU; the places of a sweep, which correlators look back
-// to, lie in a workspace, [step][thread]. All sweeps of a call are one launch, and chains are those of the CPU bit for bit.
+// Langevin motion on a GPU. A thread is a chain and runs the lane code of the CPU; the places of a sweep, which correlators look
+// back to, lie in a workspace, [step][thread]. All sweeps of a call are one launch, and chains are those of the CPU bit for bit.
 //
 // A step writes its place and reads it once more for the averages; its normal and the force bound it, some 100 instructions.
 #include "paths/langevin_lanes.hpp"

@@ -1,9 +1,10 @@
-// Metropolis sampling on a GPU. A thread is a chain and runs the lane code of the CPU: its path stays in the caller's (beads, chains)
-// array, whose neighbouring chains neighbouring threads read and write, so that every access of a warp is of one line; segments are
-// regrown in a workspace of the same order. All sweeps of a call are one launch, and chains are those of the CPU bit for bit.
+// Metropolis sampling on a GPU. A thread is a chain and runs the lane code of the CPU: its path stays in the caller's (beads,
+// chains) array, whose neighbouring chains neighbouring threads read and write, so that every access of a warp is of one line;
+// segments are regrown in a workspace of the same order. All sweeps of a call are one launch, and chains are those of the CPU bit
+// for bit.
 //
-// A bead update in float32 is about 70 instructions (half of them Philox), which bound it at 4.8e11 a second on an H200; it moves 8
-// bytes of its own between L2 and registers, neighbours coming from L1. Wants some 1e5 chains.
+// A bead update in float32 is about 70 instructions (half of them Philox), which bound it at 4.8e11 a second on an H200; it moves
+// 8 bytes of its own between L2 and registers, neighbours coming from L1. Wants some 1e5 chains.
 #include "paths/metropolis_chains.hpp"
 
 #include "chains.hpp"
@@ -21,8 +22,8 @@ __global__ void bridge_kernel(cuda::Pointer<BridgeStep<T>> out, std::int64_t seg
 template <class T, class P>
 __global__ void sweeps_kernel(MetropolisTask task, const void* bridge, void* histogram, const void* scratch) {
     for (std::int64_t chain = cuda::thread(); chain < task.chains; chain += cuda::threads())
-        Chains<T, P>(task, P(task.potential.get()), static_cast<const BridgeStep<T>*>(bridge), chain, 1, static_cast<Counter*>(histogram),
-                     Scratch(scratch, cuda::thread(), cuda::threads()))
+        Chains<T, P>(task, P(task.potential.get()), static_cast<const BridgeStep<T>*>(bridge), chain, 1,
+                     static_cast<Counter*>(histogram), Scratch(scratch, cuda::thread(), cuda::threads()))
             .run();
 }
 
@@ -36,8 +37,8 @@ void sweep(MetropolisTask task) {
     const cuda::Integers lags(queue, task.lags, task.lag_count);
     task.lags = lags.data();
     const cuda::Workspace bridge(queue, sizeof(BridgeStep<T>) * static_cast<std::size_t>(task.segment));
-    cuda::launch(queue, bridge_kernel<T>, cuda::grid_for(task.segment, 256), cuda::pointer<BridgeStep<T>>(bridge.data()), task.segment,
-                 static_cast<T>(task.link));
+    cuda::launch(queue, bridge_kernel<T>, cuda::grid_for(task.segment, 256), cuda::pointer<BridgeStep<T>>(bridge.data()),
+                 task.segment, static_cast<T>(task.link));
     const std::size_t counted = sizeof(Counter) * static_cast<std::size_t>(task.bins);
     const cuda::Workspace histogram(queue, counted);
     queue.zero(histogram.data(), counted);
