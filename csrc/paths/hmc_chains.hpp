@@ -16,8 +16,8 @@ using paths::hmc_purpose;
 using paths::HmcTask;
 using paths::Trajectories;
 
-// Dual averaging of the logarithm of a chain's step. Hoffman, Gelman, J. Mach. Learn. Res. 15 (2014) 1593, section 3.2, with their
-// constants. Each chain tunes for itself, so that it doesn't depend on how many others there are.
+// Dual averaging of the logarithm of a chain's step. Hoffman, Gelman, J. Mach. Learn. Res. 15 (2014) 1593, section 3.2, with
+// their constants. Each chain tunes for itself, so that it doesn't depend on how many others there are.
 class Tuning {
   public:
     QC_DEVICE void load(Memory<const double> p) {
@@ -49,7 +49,8 @@ QC_DEVICE void run_trajectories(const HmcTask& task, std::int64_t first_chain, i
     using T = typename Model::Real;
     const int count = std::min(chains, lanes);
     const Trajectories& run = task.run;
-    const Memory<double> kept = memory<double>(task.tuning) + first_chain * 4, measured = memory<double>(task.measured) + first_chain;
+    const Memory<double> kept = memory<double>(task.tuning) + first_chain * 4;
+    const Memory<double> measured = memory<double>(task.measured) + first_chain;
     Model model(task, first_chain, count, scratch);
     model.load();
     typename Model::Sums now, next;
@@ -127,16 +128,19 @@ class Fields {
     static constexpr int lanes = lanes_;
 
     // Of a lane.
-    static QC_HD std::int64_t scratch_bytes(const HmcTask& task) { return 3 * task.sites() * static_cast<std::int64_t>(sizeof(T)); }
+    static QC_HD std::int64_t scratch_bytes(const HmcTask& task) {
+        return 3 * task.sites() * static_cast<std::int64_t>(sizeof(T));
+    }
 
     QC_DEVICE Fields(const HmcTask& task, std::int64_t first_chain, int count, Scratch& scratch)
-        : task_(task), first_chain_(first_chain), sites_(task.sites()), count_(count), x_(scratch.template rows<T, lanes>(sites_)),
-          p_(scratch.template rows<T, lanes>(sites_)), old_(scratch.template rows<T, lanes>(sites_)) {}
+        : task_(task), first_chain_(first_chain), sites_(task.sites()), count_(count),
+          x_(scratch.template rows<T, lanes>(sites_)), p_(scratch.template rows<T, lanes>(sites_)),
+          old_(scratch.template rows<T, lanes>(sites_)) {}
 
-    QC_DEVICE void load() { load_chains<T, lanes>(memory<const T>(task_.x) + first_chain_ * sites_, sites_, count_, x_); }
-    QC_DEVICE void save() { store_chains<T, lanes>(x_, sites_, count_, memory<T>(task_.x) + first_chain_ * sites_); }
-    QC_DEVICE void load_momenta() { load_chains<T, lanes>(memory<const T>(task_.momenta) + first_chain_ * sites_, sites_, count_, p_); }
-    QC_DEVICE void save_momenta() { store_chains<T, lanes>(p_, sites_, count_, memory<T>(task_.momenta) + first_chain_ * sites_); }
+    QC_DEVICE void load() { load_chains<T, lanes>(chain<const T>(task_.x), sites_, count_, x_); }
+    QC_DEVICE void save() { store_chains<T, lanes>(x_, sites_, count_, chain<T>(task_.x)); }
+    QC_DEVICE void load_momenta() { load_chains<T, lanes>(chain<const T>(task_.momenta), sites_, count_, p_); }
+    QC_DEVICE void save_momenta() { store_chains<T, lanes>(p_, sites_, count_, chain<T>(task_.momenta)); }
 
     // Back to where the trajectory began, where accept is zero.
     QC_DEVICE void reject(const T* accept) {
@@ -148,6 +152,11 @@ class Fields {
     }
 
   protected:
+    template <class U>
+    QC_DEVICE Memory<U> chain(void* base) const {
+        return memory<U>(base) + first_chain_ * sites_;
+    }
+
     // Independent standard normals for the momenta, and a copy of where the trajectory begins.
     QC_DEVICE void draw(std::uint32_t sweep) {
         for (int l = 0; l < lanes; l += S::width)

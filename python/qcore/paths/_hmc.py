@@ -25,6 +25,7 @@ from ._sampling import (
     finite_at,
     kernel_potential,
     require_confining,
+    require_cpu,
     starting_point,
 )
 
@@ -114,6 +115,7 @@ class Hmc:
         check_count(first, sweeps)
         x, tuning = state["x"].clone(), state["tuned_step"].clone()
         if self._kernel is None:
+            require_cpu(x)
             measured, accepted = torch_trajectories(
                 self.potential, self.model, self.trajectories, self.lags, x, tuning, first, sweeps, warmup
             )
@@ -190,7 +192,7 @@ def hmc(
         lags: j of the correlators <x_n x_{n+j}> to measure.
         start: where paths begin: a number, or (chains, slices).
         dtype: of the path, torch.float32 or torch.float64; energies add up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them.
 
     Returns:

@@ -167,7 +167,7 @@ def hmc_phi4(
         leapfrog_steps, jitter, target: as for `hmc`.
         start: a number, or (chains, T, L).
         dtype: of the field, torch.float32 or torch.float64; dH adds up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them.
 
     Returns:

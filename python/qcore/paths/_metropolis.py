@@ -32,6 +32,7 @@ from ._sampling import (
     finite_at,
     kernel_potential,
     require_confining,
+    require_cpu,
     require_sequence,
     starting_point,
 )
@@ -149,6 +150,7 @@ class Metropolis:
             "warmup": warmup,
         }
         if self._in_torch:
+            require_cpu(moved["x"])
             measured, accepted = torch_sweeps(self._settings, self.potential, **arguments)
         else:
             measured, accepted = metropolis_sweeps(self._settings, **arguments)
@@ -219,6 +221,7 @@ def metropolis(
     keep_chains: bool = False,
     time_limit: float | None = None,
     previous: SampleResult | None = None,
+    device: torch.device | str = "cpu",
 ) -> SampleResult:
     r"""Sample paths with weight exp(-S_E / hbar) by the Metropolis algorithm, many chains at once.
 
@@ -274,7 +277,7 @@ def metropolis(
         histogram: (low, high, bins): the beads of measured paths counted in state["histogram"] (bins,).
         start: where all beads begin, or paths (chains, beads); pinned paths begin straight.
         dtype: of the paths, float32 or float64; sums are float64.
-        block, progress, checkpoint, resume, keep_chains, time_limit, previous: of `run`.
+        block, progress, checkpoint, resume, keep_chains, time_limit, previous, device: of `run`.
 
     Returns:
         SampleResult. state["x"] (beads, chains) are the last paths; state["counts"] (2, moves, chains) the
@@ -322,6 +325,7 @@ def metropolis(
         keep_chains=keep_chains,
         time_limit=time_limit,
         previous=previous,
+        device=device,
     )
 
 

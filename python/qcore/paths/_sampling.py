@@ -98,6 +98,14 @@ def fingerprint(potential: Potential) -> dict[str, Any]:
     return {"function": name, "values": [repr(value) for value in values.tolist()]}
 
 
+def require_cpu(x: Tensor) -> None:
+    """Refuse chains on a GPU whose potential is a function of torch."""
+    if not x.is_cpu:
+        raise wrong_value(
+            "device", "the CPU for a function of torch (tables and polynomials run on a GPU)", x.device
+        )
+
+
 def checked_steps(steps: int | None) -> None:
     """Refuse what is not a number of steps."""
     require_count("steps", steps)
