@@ -364,7 +364,7 @@ def test_conjugated_and_negated_views_are_resolved() -> None:
 
 @pytest.mark.parametrize("states_every", [0, 2])
 def test_parameters_may_have_any_strides(states_every: int) -> None:
-    """The same stencil in all layers, without a copy of it; columns and every other one of something larger."""
+    """One stencil for all layers without copies of it, columns, every other one of something larger."""
     layouts = {
         "expanded": (torch.randn(1, 2, 3, 3).expand(4, 2, 3, 3), torch.randn(1, 2).expand(4, 2)),
         "transposed": (torch.randn(4, 2, 3, 3).mT, torch.randn(2, 4).T),
