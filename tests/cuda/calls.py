@@ -21,13 +21,15 @@ QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]
 class Call:
     """`run(*make())`; `make` draws other numbers each time, on the CPU.
 
-    `most` bounds the kernels of the library's own that a call may launch.
+    `most` bounds the kernels of the library's own that a call may launch; `waits` says why a call has to see
+    its results before it returns, if it has to: it cannot be captured in a graph then.
     """
 
     name: str
     make: Callable[[], Tensors]
     run: Callable[..., Tensors]
     most: int
+    waits: str = ""
 
 
 def _gradients(run: Callable[..., Tensor]) -> Callable[..., Tensors]:
@@ -111,7 +113,7 @@ def _force(phi: Tensor) -> Tensor:
     return paths.phi4_gradient(phi, mass2=-1.0, coupling=0.3)
 
 
-def _sampler(name: str, engine: Any, kernels: int) -> Call:
+def _sampler(name: str, engine: Any, kernels: int, waits: str = "") -> Call:
     """Sweeps of an engine from a state that is moved at random; all that it keeps are its tensors."""
     start = engine.start()
     names = list(start)
@@ -126,7 +128,7 @@ def _sampler(name: str, engine: Any, kernels: int) -> Call:
         after, measured, accepted = engine.advance(state, 0, 4, warmup=False)
         return (*(after[name] for name in names), measured, accepted)
 
-    return Call(name, make, run, kernels)
+    return Call(name, make, run, kernels, waits)
 
 
 SAMPLERS = [
@@ -137,7 +139,12 @@ SAMPLERS = [
         paths.HmcPhi4(shape=(8, 8), mass2=-1.0, coupling=0.3, chains=10, step_size=0.05, seed=3),
         8,
     ),
-    _sampler("langevin", paths.Langevin(QUARTIC, dt=0.01, chains=40, measure_every=2, seed=3), 8),
+    _sampler(
+        "langevin",
+        paths.Langevin(QUARTIC, dt=0.01, chains=40, measure_every=2, seed=3),
+        8,
+        waits="it raises where a chain has run away",
+    ),
 ]
 
 CALLS = [

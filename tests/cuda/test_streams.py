@@ -15,16 +15,24 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from devices import require
 from qcore.paths import transfer
 from qcore.schrodinger import propagate
 from qcore.stencil import residual_chain
 
-from .calls import CALLS, Call, Tensors
+from .calls import CALLS, SAMPLERS, Call, Tensors
 
 OURS = "qcore"  # the namespace of all our kernels
-every_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name.replace(" ", "_"))
+
+
+def each(calls: list[Call]) -> pytest.MarkDecorator:
+    """A test for each of them."""
+    return pytest.mark.parametrize("call", calls, ids=lambda call: call.name.replace(" ", "_"))
+
+
+every_call, every_free_call = each(CALLS), each([call for call in CALLS if not call.waits])
 
 
 @pytest.fixture
@@ -160,7 +168,7 @@ def test_a_call_waits_for_what_was_put_on_its_stream_before(call: Call) -> None:
     same(got, expected)
 
 
-@every_call
+@every_free_call
 @on_gpu
 def test_graphs_replay_a_call_on_new_numbers(call: Call) -> None:
     first, second = moved(call.make()), moved(call.make())
@@ -182,6 +190,9 @@ def test_graphs_replay_a_call_on_new_numbers(call: Call) -> None:
         same(got, right)
 
 
+prototype = pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+
+
 @contextmanager
 def no_waiting() -> Iterator[None]:
     """Whatever waits for the device raises."""
@@ -193,7 +204,8 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@every_call
+@prototype
+@every_free_call
 @on_gpu
 def test_a_call_does_not_wait_for_the_device(call: Call) -> None:
     tensors = moved(call.make())
@@ -202,6 +214,7 @@ def test_a_call_does_not_wait_for_the_device(call: Call) -> None:
         call.run(*tensors)
 
 
+@prototype
 @on_gpu
 def test_waiting_is_seen() -> None:
     x = torch.ones(3, device="cuda")
@@ -213,7 +226,7 @@ def test_waiting_is_seen() -> None:
 
 
 class Recorded(TorchDispatchMode):
-    """The operators of ours that are called, with their arguments."""
+    """The operators of ours that are called, with their arguments cut from any graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -221,12 +234,11 @@ class Recorded(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function.namespace == OURS:
-            self.calls.append((function, args))
+            self.calls.append((function, tree_map_only(Tensor, lambda tensor: tensor.detach(), args)))
         return function(*args, **(kwargs or {}))
 
 
-OPERATORS = [call for call in CALLS if not call.name.startswith(("metropolis", "hmc", "langevin"))]
-every_operator = pytest.mark.parametrize("call", OPERATORS, ids=lambda call: call.name.replace(" ", "_"))
+every_operator = each([call for call in CALLS if call not in SAMPLERS])
 
 
 def recorded(call: Call, tensors: Tensors) -> list[tuple[Any, tuple[Any, ...]]]:
@@ -272,10 +284,12 @@ def test_a_device_that_is_not_the_current_one(call: Call) -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip("one GPU")
     tensors = call.make()
-    got = ran(call, moved(tensors, "cuda:1"))
-    assert torch.cuda.current_device() == 0
-    assert {part.device for part in got} == {torch.device("cuda:1")}
-    same(got, call.run(*tensors))
+    for current in (0, 1):
+        with torch.cuda.device(current):
+            got = ran(call, moved(tensors, "cuda:1"))
+            assert torch.cuda.current_device() == current
+        assert {part.device for part in got} == {torch.device("cuda:1")}
+        same(got, call.run(*tensors))
 
 
 @on_gpu
