@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# The runtimes of C and C++. That of CUDA is within the module of the GPU kernels and looks for the driver when it is used.
+# The runtimes of C and C++. That of CUDA is inside the module of the GPU kernels.
 ALLOWED = {
     "libstdc++.so.6",
     "libm.so.6",
@@ -53,7 +53,8 @@ def test_searches_no_folder_of_its_own(module_file: Path) -> None:
 
 
 def test_exports_its_entry_point_alone(module_file: Path) -> None:
-    assert [name for name, defined in symbols(module_file) if defined] == [f"PyInit_{module_file.name.partition('.')[0]}"]
+    entry = f"PyInit_{module_file.name.partition('.')[0]}"
+    assert [name for name, defined in symbols(module_file) if defined] == [entry]
 
 
 def test_leaves_no_symbol_of_torch_to_be_found(module_file: Path) -> None:

@@ -68,10 +68,13 @@ def require_positive_number(name: str, value: Any, *, per_step: bool = False) ->
 
 
 def values_known(*tensors: Tensor | None) -> bool:
-    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
+    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed.
+
+    Nor on a GPU, where looking would make the host wait for all that the device has still to do.
+    """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    return not any(tensor is not None and tensor.is_meta for tensor in tensors)
+    return all(tensor is None or tensor.is_cpu for tensor in tensors)
 
 
 def from_polar(size: Tensor, phase: Tensor) -> Tensor:
