@@ -169,7 +169,7 @@ WRONG = {
     "mask without itself": r"mask without the calling lane in .*: .*, calls __syncwarp with mask 0x1 ",
     "different masks": r"lanes disagree in .*: .*(0x1ffff .*0xffffffff|0xffffffff .*0x1ffff )",
     "different operations": r"lanes disagree in .*: .*(__syncwarp with .*__any_sync|__any_sync .*__syncwarp)",
-    "width": r"width of a shuffle: expected a power of two up to 32, got 12",
+    "width": r"__shfl_sync: width: expected a power of two up to 32, got 12, in block",
     "trap": r"__trap in block \(0, 0, 0\), thread \(5, 0, 0\)",
     "launch in a kernel": r"called in a kernel",
     "misaligned shared memory": r"expected a multiple of 8, got an address that is 4 beyond one",

@@ -184,7 +184,7 @@ def not_elementwise(x: Tensor) -> Tensor:
         ({"scheme": "chin4"}, ValueError, "scheme: expected one of"),
         ({"omega": 0.0}, ValueError, "omega"),
         ({"min_ess": -1.0}, ValueError, "min_ess: expected a finite number >= 0"),
-        ({"omega": 9.0, "scheme": "midpoint"}, ValueError, "omega dt below 2"),
+        ({"omega": 9.0, "scheme": "midpoint"}, ValueError, "dt: expected omega dt < 2"),
         ({"potential": not_elementwise}, ValueError, "potential: expected values of shape"),
         ({"potential": lambda x: 1 / x}, ValueError, "potential: expected finite"),
         ({"potential": lambda x: x > 0}, TypeError, "potential: expected real values"),

@@ -293,6 +293,7 @@ class _Kind:
         self.scheme, self.periodic, self.backend = scheme, periodic, backend
         self.dt, self.mass, self.hbar = dt, mass, hbar
         self.sign = 1.0 if signature == "euclid" else -1.0
+        self.numbers = not any(isinstance(value, Tensor) for value in (dt, mass, hbar))
         self.van_vleck = scheme == "midpoint-vanvleck"
         self.complex = self.van_vleck and signature == "lorentz"
         self.uneven = isinstance(dt, Tensor) and dt.ndim == 1
@@ -331,7 +332,7 @@ class _Kind:
             rows = [[kinetic, sign * dt, sign * correction]]
             if self.complex:
                 rows.append([0.0, 0.0, imaginary])
-        if all(isinstance(value, (int, float)) for row in rows for value in row):
+        if self.numbers:
             return torch.tensor(rows, dtype=torch.float64)
         return torch.stack([torch.stack([_float64(value) for value in row]) for row in rows])
 

@@ -11,7 +11,8 @@ from qcore._ops._check import require_choice, require_number, require_positive, 
 from qcore._ops.paths_samplers import GaussianChain
 from qcore._ops.paths_samplers import gaussian_paths as draw
 
-from ._oscillator import bridge_coefficients, closed_variance, lattice, open_coefficients
+from ._gaussian_chain import bridge_coefficients, chain_step, open_coefficients
+from ._lattice_oscillator import lattice_oscillator
 from ._sampling import Real, checked_samples, checked_steps
 
 LEVY_SLOT, GAUSSIAN_SLOT = 0, 1
@@ -135,7 +136,7 @@ def gaussian_paths(
     if (dt is None) == (beta is None):
         raise wrong_value("dt", "either dt or beta", "both" if beta is not None else "neither")
     require_positive("beta" if dt is None else "dt", beta if dt is None else dt)
-    step = float(dt) if dt is not None else hbar * float(beta or 0.0) / steps
+    spacing = float(dt) if dt is not None else float(hbar) * float(beta or 0.0) / steps
     if not 0 <= omega < math.inf or (omega == 0 and boundary == "periodic"):
         expected = (
             "a finite number > 0 for closed paths" if boundary == "periodic" else "a finite number >= 0"
@@ -143,13 +144,13 @@ def gaussian_paths(
         raise wrong_value("omega", expected, omega)
     if (ends is None) != (boundary == "periodic"):
         raise wrong_value("ends", "None for closed paths, else (x_0, x_N)", ends)
-    kernel = lattice(float(omega), step, float(mass), float(hbar), scheme)
-    if boundary == "open":
-        coefficients = open_coefficients(steps, kernel)
-    else:
-        coefficients = bridge_coefficients(steps, kernel)
+    make = open_coefficients if boundary == "open" else bridge_coefficients
+    coefficients = make(steps, chain_step(float(omega), spacing, float(mass), float(hbar), scheme))
     start, end, single = _pair(*ends) if ends is not None else _pair(0.0, 0.0)
-    sigma = math.sqrt(closed_variance(steps, kernel)) if ends is None else 0.0
+    sigma = 0.0
+    if ends is None:
+        lattice = lattice_oscillator(dt=spacing, omega=omega, mass=mass, hbar=hbar, scheme=scheme)
+        sigma = math.sqrt(float(lattice.correlator(0, 0, steps)))
     chain = GaussianChain(coefficients, start, end, sigma, ends is None)
     paths = _drawn(chain, samples, first, seed, dtype, GAUSSIAN_SLOT)
     if ends is None:

@@ -116,7 +116,7 @@ def as_potential(potential: PotentialLike, name: str = "potential") -> Potential
         if c.is_complex() or not c.is_floating_point():
             raise wrong_type(name, "real coefficients", c.dtype)
         _finite(name, c)
-        return Polynomial(c.double())
+        return checked if c.dtype == torch.float64 else Polynomial(c.double())
     v = checked.values
     require_tensor(f"{name}.values", v)
     if v.ndim != 1 or v.shape[0] < 5:
@@ -149,7 +149,9 @@ def evaluate(
 def _finite(name: str, values: Tensor) -> None:
     if not values_known():
         return
-    if isfinite(float(values.detach().sum())):  # cheaper, and enough but for sums that overflow
+    # A sum is cheaper, and enough but for sums that overflow; of a few numbers Python's is cheaper still.
+    few = values.ndim == 1 and values.shape[0] <= MAX_DEGREE + 1
+    if isfinite(sum(values.tolist()) if few else float(values.detach().sum())):
         return
     if not bool(torch.isfinite(values).all()):
         raise wrong_value(name, "finite numbers", "some that aren't")
