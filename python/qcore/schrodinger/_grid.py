@@ -124,8 +124,12 @@ def number_of(value: Number) -> float:
 
 
 def values_known() -> bool:
-    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+    """Whether tensors hold numbers to look at: not under tracing, graph capture or a functorch transform."""
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    fake = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+    cuda: Any = torch.cuda
+    captured = cuda.is_initialized() and cuda.is_current_stream_capturing()
+    return not (traced or fake or captured)
 
 
 def readable(tensor: Tensor) -> bool:
