@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
 from ._second_derivatives import double_vjp, tangent, vjp_tangent
@@ -62,7 +62,7 @@ def _action_outputs(
 def _action_kernel(*args: Any) -> Tensor:
     out = _action_outputs(*args)
     arguments: Any = (*map(_contiguous, args[:5]), out, *_codes(args[5:]))
-    _core.paths_action(*arguments)
+    _device.kernels(args[0]).paths_action(*arguments)
     return out
 
 
@@ -88,7 +88,7 @@ def _gradient_kernel(*args: Any) -> Tensors:
     absent = tensors[1] is None, tensors[2] is None, not of_coefficients
     given = [None if no else out for no, out in zip(absent, outputs[1:], strict=True)]
     results: Any = (args[0].contiguous(), outputs[0], *given)
-    _core.paths_action_gradient(*tensors, *results, *_codes(tuple(settings)))
+    _device.kernels(args[1]).paths_action_gradient(*tensors, *results, *_codes(tuple(settings)))
     return outputs
 
 
@@ -102,7 +102,7 @@ def _integrate_outputs(w: Tensor, x_ini: Tensor, x_fin: Any, *_: Any) -> Tensor:
 def _integrate_kernel(w: Tensor, x_ini: Tensor, x_fin: Any, parameters: str, dt: float) -> Tensor:
     x = _integrate_outputs(w, x_ini, x_fin)
     tensors = w.contiguous(), x_ini.contiguous(), _contiguous(x_fin)
-    _core.paths_integrate(*tensors, x, PARAMETERS[parameters], dt)
+    _device.kernels(w).paths_integrate(*tensors, x, PARAMETERS[parameters], dt)
     return x
 
 
@@ -118,7 +118,8 @@ def _integrate_adjoint_outputs(grad_x: Tensor, parameters: str, dt: float, pinne
 def _integrate_adjoint_kernel(grad_x: Tensor, parameters: str, dt: float, pinned: bool) -> Tensors:
     outputs = grad_w, grad_ini, grad_fin = _integrate_adjoint_outputs(grad_x, parameters, dt, pinned)
     fin = grad_fin if pinned else None
-    _core.paths_integrate_adjoint(grad_x.contiguous(), grad_w, grad_ini, fin, PARAMETERS[parameters], dt)
+    kernels = _device.kernels(grad_x)
+    kernels.paths_integrate_adjoint(grad_x.contiguous(), grad_w, grad_ini, fin, PARAMETERS[parameters], dt)
     return outputs
 
 

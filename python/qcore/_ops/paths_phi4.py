@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
 from ._second_derivatives import double_vjp, tangent, vjp_tangent
@@ -28,7 +28,8 @@ def _phi4_outputs(phi: Tensor, factors: Tensor, *_: Any) -> Tensor:
 def _phi4_kernel(phi: Tensor, factors: Tensor, midpoint: bool, periodic: bool, backend: str) -> Tensor:
     out = _phi4_outputs(phi, factors)
     reference = BACKENDS[backend] == 1
-    _core.paths_phi4_action(phi.contiguous(), factors.contiguous(), out, midpoint, periodic, reference)
+    arrays = phi.contiguous(), factors.contiguous(), out
+    _device.kernels(phi).paths_phi4_action(*arrays, midpoint, periodic, reference)
     return out
 
 
@@ -41,7 +42,7 @@ def _gradient_kernel(
 ) -> Tensor:
     out = _gradient_outputs(grad, phi)
     arrays = phi.contiguous(), factors.contiguous(), grad.contiguous(), out
-    _core.paths_phi4_gradient(*arrays, midpoint, periodic, BACKENDS[backend] == 1)
+    _device.kernels(phi).paths_phi4_gradient(*arrays, midpoint, periodic, BACKENDS[backend] == 1)
     return out
 
 
