@@ -52,7 +52,8 @@ def check_evolve(
         raise wrong_value("c", "a complex128 tensor of shape (M,), M >= 1", f"{c.dtype} of {shape(c)}")
     require_choice("boundary", boundary, BOUNDARIES)
     check_settings(psi, rule, order, arithmetic, backend, reversible)
-    check_devices(psi, potential=potential, kappa=kappa, c=c)
+    check_devices(psi, potential=potential)
+    check_on_host(kappa=kappa, c=c)
 
 
 def check_settings(
@@ -77,10 +78,17 @@ def check_reversible(rule: str) -> None:
 
 
 def check_devices(psi: Tensor, **others: Tensor) -> None:
-    """Refuse tensors that aren't all on the CPU."""
+    """Refuse tensors that aren't where psi is."""
     for name, tensor in others.items():
         if tensor.device != psi.device:
             raise wrong_value(name, f"the device of psi, {psi.device}", tensor.device)
+
+
+def check_on_host(**settings: Tensor) -> None:
+    """Refuse settings that a kernel could not read before its launch."""
+    for name, tensor in settings.items():
+        if tensor.device.type not in ("cpu", "meta"):
+            raise wrong_value(name, "a CPU tensor", tensor.device)
 
 
 def check_every(save_every: int) -> None:

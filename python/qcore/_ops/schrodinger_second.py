@@ -69,4 +69,6 @@ def double_vjp(
 
 
 def _filled(grads: OptionalTensors, like: Tensors) -> Tensors:
-    return tuple(torch.zeros_like(o) if g is None else g for g, o in zip(grads, like, strict=True))
+    return tuple(
+        torch.zeros_like(o) if g is None else g.to(o.device) for g, o in zip(grads, like, strict=True)
+    )

@@ -122,8 +122,8 @@ class Run:
         return [k - start - 1 for k in range(first, stop + 1, self.save_every)]
 
     def coefficients(self, poles: Tensor, unit: complex) -> Tensor:
-        """c_s = unit dt / (hbar z_s): unit -i for real time, -1 for imaginary time."""
-        return unit * torch.as_tensor(self.dt / self.grid.hbar, dtype=torch.float64) / poles
+        """c_s = unit dt / (hbar z_s) on the CPU: unit -i for real time, -1 for imaginary time."""
+        return unit * torch.as_tensor(self.dt / self.grid.hbar, dtype=torch.float64, device="cpu") / poles
 
 
 def make_potential(
@@ -132,7 +132,7 @@ def make_potential(
     """The potential of a run of `steps` from psi; refuses what is none."""
     space = grid.space_shape(psi)
     batch = tuple(psi.shape[: -grid.ndim])
-    absorption = None if absorber is None else absorbing_layer(absorber, space, grid)
+    absorption = None if absorber is None else absorbing_layer(absorber, space, grid, psi.device)
     if not isinstance(potential, Tensor) and not callable(potential):
         raise wrong_type("potential", "a torch.Tensor or a function of time", type(potential).__name__)
     made = Potential(potential, space, batch, absorption)
@@ -169,7 +169,9 @@ def _require_device(potential: Tensor, psi: Tensor) -> None:
         raise wrong_value("potential", f"the device of psi, {psi.device}", potential.device)
 
 
-def absorbing_layer(absorber: Any, space: tuple[int, ...], grid: Grid) -> Tensor:
+def absorbing_layer(
+    absorber: Any, space: tuple[int, ...], grid: Grid, device: torch.device | None = None
+) -> Tensor:
     """W >= 0 of the complex potential V - i W: strength * (depth / width)^power in layers along the walls."""
     expected = "(strength, width, power)"
     if not isinstance(absorber, (tuple, list)) or len(absorber) != 3:
@@ -182,14 +184,14 @@ def absorbing_layer(absorber: Any, space: tuple[int, ...], grid: Grid) -> Tensor
             raise wrong_value(f"absorber {name}", "a finite number > 0", f"{value}{sign}")
     if "dirichlet" not in grid.boundary:
         raise wrong_value("absorber", "None where there are no walls", repr(absorber))
-    total = torch.zeros(space, dtype=torch.float64)
+    total = torch.zeros(space, dtype=torch.float64, device=device)
     for axis, n in enumerate(space):
         if grid.boundary[axis] != "dirichlet":
             continue
         h = grid.spacing[axis]
         if 2.0 * width > (n + 1) * h:
             raise wrong_value("absorber width", f"at most half of the box, {(n + 1) * h / 2}", width)
-        x = torch.arange(1, n + 1, dtype=torch.float64) * h
+        x = torch.arange(1, n + 1, dtype=torch.float64, device=device) * h
         depth = (width - torch.minimum(x, (n + 1) * h - x)).clamp(min=0.0)
         layer = strength * (depth / width) ** power
         total = total + layer.reshape(-1, *(1,) * (len(space) - axis - 1))

@@ -28,7 +28,7 @@ def diagonal_poles(order: int) -> Tensor:
     m = order // 2
     # Denominator sum_k (2M - k)! / (k! (M - k)!) (-w)^k
     terms = [factorial(2 * m - k) / (factorial(k) * factorial(m - k)) * (-1.0) ** k for k in range(m + 1)]
-    return torch.tensor(_roots(tuple(terms[::-1])), dtype=torch.complex128)
+    return torch.tensor(_roots(tuple(terms[::-1])), dtype=torch.complex128, device="cpu")
 
 
 def damped_poles(order: int) -> Tensor:
@@ -38,7 +38,7 @@ def damped_poles(order: int) -> Tensor:
     steps of any size leave the order of the energies alone.
     """
     terms = [(-1.0) ** k / factorial(k) for k in range(order + 1)]
-    return torch.tensor(_roots(tuple(terms[::-1])), dtype=torch.complex128)
+    return torch.tensor(_roots(tuple(terms[::-1])), dtype=torch.complex128, device="cpu")
 
 
 def suzuki(order: int) -> tuple[float, ...]:
