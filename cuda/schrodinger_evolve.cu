@@ -8,6 +8,7 @@
 #include "schrodinger/reference.hpp"
 #include "schrodinger_layout.hpp"
 #include "schrodinger_sweep.hpp"
+#include "schrodinger_team.hpp"
 
 namespace qcore::schrodinger {
 
@@ -71,20 +72,16 @@ class Plan {
 
   private:
     std::size_t choose(bool back) {
-        const std::int64_t border = line_.periodic ? line_.n * line_.border_numbers() + line_.weights() : 0;
-        const std::int64_t slot = (line_.n * line_.numbers() + border) * line_.systems * static_cast<std::int64_t>(sizeof(N)) * (back ? 2 : 1);
-        line_.kept = line_.slices == 1 && 2 * line_.poles <= stages_ && 2 * line_.poles * slot <= most_kept_bytes;
+        const std::int64_t slot = factor_bytes<N>(line_, back ? 2 : 1, line_.systems), kept = 2 * line_.poles;
+        line_.kept = line_.slices == 1 && kept <= stages_ && kept * slot <= most_kept_bytes;
         most_ = line_.kept ? stages_ : std::clamp<std::int64_t>(launch_bytes / slot, 1, stages_);
         slots_ = Factors<N>::slots(line_, most_);
         return static_cast<std::size_t>(slots_ * slot);
     }
 
     Factors<N> place(int which, double sign) const {
-        const std::int64_t sets = line_.systems, rows = slots_ * line_.n * line_.numbers() * sets;
-        const std::int64_t borders = line_.periodic ? slots_ * line_.n * line_.border_numbers() * sets : 0;
-        const std::int64_t weights = line_.periodic ? slots_ * line_.weights() * sets : 0;
-        const auto at = pointer<N>(memory_.data()) + which * (rows + borders + weights);
-        return {at, at + rows, at + rows + borders, sets, sign};
+        const std::int64_t before = which * factor_bytes<N>(line_, slots_, line_.systems) / static_cast<std::int64_t>(sizeof(N));
+        return place_factors(pointer<N>(memory_.data()) + before, line_, slots_, sign);
     }
 
     const Queue& queue_;
@@ -96,6 +93,45 @@ class Plan {
     Factors<N> factors_, back_;
 };
 
+// A tensor of numbers E as a team takes it.
+template <class N, class E>
+Rows<N> rows(const void* data) {
+    if constexpr (sizeof(typename E::Scalar) == 4) return {pointer<E>(data), nullptr};
+    else return {nullptr, pointer<E>(data)};
+}
+
+// All stages in one launch, or, where systems have potentials of their own, one for as many as their coefficients may take memory.
+template <class N, class E>
+void forward_by_teams(const Queue& queue, Line line, const Evolution& e, const TensorView& psi, const TensorView& out,
+                      const TensorView* frames, std::int64_t save_every) {
+    using Wide = typename N::template With<double>;
+    const Team team = make_team(line);
+    const std::int64_t batch = line.batch, slots = 2 * line.poles, stages = e.steps * line.poles, values = line.complex_potential ? 2 : 1;
+    const bool own = line.systems > 1;
+    line.kept = true;
+    const std::int64_t system_bytes = factor_bytes<Wide>(line, slots, 1) + line.poles * team.size() * static_cast<std::int64_t>(sizeof(N));
+    const std::int64_t most = own ? std::clamp<std::int64_t>(most_kept_bytes / system_bytes, 1, batch) : batch;
+    line.systems = own ? most : 1;
+    const Workspace factor_memory(queue, static_cast<std::size_t>(factor_bytes<Wide>(line, slots, line.systems)));
+    const Workspace memory(queue, static_cast<std::size_t>(line.poles * line.systems * team.size()) * sizeof(N));
+    const auto coefficients = pointer<N>(memory.data());
+    for (std::int64_t first = 0; first < batch; first += most) {
+        line.batch = std::min(most, batch - first);
+        if (own) line.systems = line.batch;
+        const auto factors = place_factors(pointer<Wide>(factor_memory.data()), line, slots, 1);
+        const auto potential = pointer<const double>(e.potential.data) + (own ? first * line.n * values : 0);
+        launch(queue, factorize<Wide>, grid_for(slots * line.systems, 32), line, factors, potential, Stages{0, stages, false}, slots);
+        const auto items = static_cast<unsigned>(std::min<std::int64_t>(line.poles * line.systems, 1 << 20));
+        const auto lanes = static_cast<unsigned>(team.lanes);
+        launch(queue, deal<N>, {dim3(items), dim3(lanes)}, line, team, factors, coefficients);
+        const unsigned teams = team.lanes == warp ? 4 : 1;
+        const cuda::Grid grid{grid_for(line.batch, static_cast<int>(teams)).blocks, dim3(lanes, teams), cuda::SharedMemory::bytes<N>(exchanged)};
+        const auto kernel = team.points == 8 ? advance_team<N, 8> : advance_team<N, most_points>;
+        launch(queue, kernel, grid, line, team, stages, line.systems, coefficients, rows<N, E>(psi.data), rows<N, E>(out.data),
+               frames ? rows<N, E>(frames->data) : Rows<N>{}, Frames{frames ? save_every : 0, batch}, first);
+    }
+}
+
 // E: the numbers of the tensors.
 template <class E>
 void forward(const Evolution& e, const TensorView& psi, const TensorView& out, const TensorView* frames, std::int64_t save_every) {
@@ -103,6 +139,10 @@ void forward(const Evolution& e, const TensorView& psi, const TensorView& out, c
     const Queue queue;
     Line line = make_line(e, psi.shape[0]);
     const std::int64_t stages = e.steps * line.poles, numbers = line.batch * line.n;
+    if (stages > 0 && has_team(line)) {
+        if (e.arithmetic == Arithmetic::f32) return forward_by_teams<typename E::template With<float>, E>(queue, line, e, psi, out, frames, save_every);
+        return forward_by_teams<N, E>(queue, line, e, psi, out, frames, save_every);
+    }
     const Workspace memory(queue, static_cast<std::size_t>(numbers) * sizeof(N));
     const auto state = pointer<N>(memory.data());
     launch_transpose(queue, pointer<const E>(psi.data), state, line.batch, line.n);

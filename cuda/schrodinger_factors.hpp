@@ -59,6 +59,18 @@ struct Factors {
     }
 };
 
+// Bytes of the factors of so many slots and systems, and the factors in such memory.
+template <class N>
+std::int64_t factor_bytes(const Line& line, std::int64_t slots, std::int64_t systems) {
+    const std::int64_t border = line.periodic ? line.n * line.border_numbers() + line.weights() : 0;
+    return (line.n * line.numbers() + border) * slots * systems * static_cast<std::int64_t>(sizeof(N));
+}
+template <class N>
+Factors<N> place_factors(Pointer<N> at, const Line& line, std::int64_t slots, double sign) {
+    const std::int64_t count = slots * line.systems, rows = count * line.n * line.numbers();
+    return {at, at + rows, at + rows + (line.periodic ? count * line.n * line.border_numbers() : 0), line.systems, sign};
+}
+
 // l of a grid whose ends are walls, or, where they are connected, of what is left of it without u u^T.
 QC_HD double second_difference(const Line& line, std::int64_t j, std::int64_t offset) {
     if (offset) return j + offset >= 0 && j + offset < line.n ? -1 : 0;

@@ -5,7 +5,6 @@
 #include "core/config.hpp"
 
 namespace qcore::schrodinger {
-namespace {
 
 template <class T>
 struct Real {
@@ -79,5 +78,4 @@ QC_HD N convert(M a) {
     return N::of(static_cast<double>(a.re), static_cast<double>(a.imaginary()));
 }
 
-}  // namespace
 }  // namespace qcore::schrodinger

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from qcore._ops import _device
-
-from schrodinger.kernel_cases import CAYLEY, DIRICHLET, EULER, F32, PERIODIC, REFERENCE, Case, make_case
+from schrodinger.kernel_cases import CAYLEY, DIRICHLET, EULER, F32, F64, PERIODIC, REFERENCE, Case, make_case
 
 Tensors = tuple[Tensor, ...]
 
@@ -102,6 +101,35 @@ def test_steps_and_frames(steps: int, save_every: int, device: Any) -> None:
         case = make_case(3, 9, stages=2, steps=steps, slices=changing, save_every=save_every)
         if steps or not changing:
             compare(device, case)
+
+
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("n", [7, 8, 9, 255, 256, 257, 511, 512, 513, 1100])
+def test_points_in_registers(n: int, boundary: int, device: Any) -> None:
+    compare(device, make_case(2, n, steps=2, boundary=boundary, per_system=n % 2 == 0))
+
+
+@pytest.mark.parametrize("arithmetic", [F64, F32])
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+def test_arithmetic(dtype: Any, arithmetic: int, device: Any) -> None:
+    for n in (40, 530):
+        compare(device, make_case(5, n, dtype=dtype, arithmetic=arithmetic, stages=2, save_every=3))
+
+
+@pytest.mark.parametrize("n", [8192, 8193])
+def test_the_most_points_of_a_team(n: int, device: Any) -> None:
+    compare(device, make_case(1, n, steps=1))
+
+
+def test_coefficients_that_do_not_fit_are_computed_in_parts(device: Any) -> None:
+    compare(device, make_case(9, 300, stages=2, per_system=True, save_every=2, boundary=PERIODIC))
+
+
+def test_deep_wells(device: Any) -> None:
+    """Where a row of the factors is larger than 1: V = -2 kappa."""
+    case = make_case(3, 700, steps=3, kappa=50.0).but(c=np.array([-0.5j]))
+    case.potential[..., 100:400] = -100.0
+    compare(device, case)
 
 
 def test_factors_that_do_not_fit_are_computed_again(device: Any) -> None:
