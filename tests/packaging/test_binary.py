@@ -63,6 +63,11 @@ def test_leaves_no_symbol_of_torch_to_be_found(module_file: Path) -> None:
     assert [name for name in undefined if re.search(r"c10|2at\d|torch|aoti", name)] == []
 
 
+def test_has_all_of_its_own_kernels(module_file: Path) -> None:
+    """The linker lets a module be without one, for want of the symbols of Python, and loading it fails."""
+    assert [name for name, defined in symbols(module_file) if not defined and "5qcore" in name] == []
+
+
 def test_does_not_ask_for_an_executable_stack(module_file: Path) -> None:
     (stack,) = [line for line in readelf("--segments", module_file) if "GNU_STACK" in line]
     assert re.search(r"\bRW\b", stack), stack

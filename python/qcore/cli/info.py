@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -76,7 +77,8 @@ def _gpu() -> str:
     torch_has = f"torch: {f'CUDA {made_for}' if made_for else 'CPU build'}"
     if not torch.cuda.is_available():
         return f"none; {torch_has}"
-    driver = torch._C._cuda_getDriverVersion()
+    internal: Any = torch._C
+    driver = internal._cuda_getDriverVersion()
     names = [
         f"{torch.cuda.get_device_name(index)} ({''.join(map(str, torch.cuda.get_device_capability(index)))})"
         for index in range(torch.cuda.device_count())
