@@ -108,7 +108,7 @@ def dense_transfer(chain: Chain, semiring: str, out_exponent: bool) -> tuple[Ten
     sign, tap_sign, factor_sign = chain.signs
     if chain.signed and sign is None:
         sign = torch.ones_like(state)
-    total = torch.zeros(state.shape[:1], dtype=torch.float64)
+    total = state.new_zeros(state.shape[:1], dtype=torch.float64)
     if out_exponent:
         state, total = _rescaled(state, total)
     for t in range(chain.steps):
