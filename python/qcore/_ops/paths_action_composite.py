@@ -78,7 +78,8 @@ def next_bead(x: Tensor, periodic: bool) -> tuple[Tensor, Tensor]:
     """Both ends of every link of paths (B, M, ...)."""
     if periodic:
         return x, torch.roll(x, -1, 1)
-    return x[:, :-1], x[:, 1:]
+    links = x.shape[1] - 1
+    return x.narrow(1, 0, links), x.narrow(1, 1, links)
 
 
 def kinetic_sum(x: Tensor, periodic: bool) -> Tensor:

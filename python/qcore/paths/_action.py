@@ -337,10 +337,10 @@ class _Kind:
 
     def finish(self, out: Tensor, parts: bool) -> Any:
         """Rows of results (R, ...) as what the user gets."""
+        first, *rest = out.unbind(0)
         if parts:
-            potential = torch.complex(out[1], out[2]) if self.complex else out[1]
-            return ActionParts(out[0], potential)
-        return torch.complex(out[0], out[1]) if self.complex else out[0]
+            return ActionParts(first, torch.complex(*rest) if self.complex else rest[0])
+        return torch.complex(first, *rest) if self.complex else first
 
     def fused(
         self,
@@ -420,10 +420,10 @@ class _Separable(NamedTuple):
 def _kinetic_sum(x: Tensor, periodic: bool) -> Tensor:
     """sum (x_{n+1} - x_n)^2 / 2, (B,), by the kernel."""
     rows = x.transpose(1, 2).reshape(-1, x.shape[1]) if x.ndim == 3 else x
-    nothing = x.new_zeros(1, dtype=torch.float64)
+    nothing = torch.zeros(1, dtype=torch.float64, device=x.device)
     factor = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     settings = False, 0.0, 1.0, "trapezoid", periodic, 0.0, "path", 0.0, False, "auto"
-    out: Tensor = ops.action.call(rows, None, None, nothing, factor, *settings)[0]
+    out: Tensor = ops.action.call(rows, None, None, nothing, factor, *settings).squeeze(0)
     return out.reshape(x.shape[0], x.shape[2]).sum(1) if x.ndim == 3 else out
 
 

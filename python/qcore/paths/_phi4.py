@@ -77,7 +77,7 @@ def phi4_action(
     Source: arXiv:2403.11420, 3.21-3.25, with the measure a that 3.22 and 3.25 leave out.
     """
     lattice = _Lattice(phi, mass2, coupling, spacing, dt, convention, scheme, signature, boundary, backend)
-    out = cast("Tensor", ops.phi4.call(lattice.flat, lattice.factors, *lattice.settings))[0]
+    out = cast("Tensor", ops.phi4.call(lattice.flat, lattice.factors, *lattice.settings))
     return out.reshape(lattice.lead)
 
 
@@ -107,7 +107,7 @@ def phi4_gradient(
         ValueError, TypeError: as :func:`phi4_action`.
     """
     lattice = _Lattice(phi, mass2, coupling, spacing, dt, convention, scheme, signature, boundary, backend)
-    ones = lattice.flat.new_ones(1, lattice.flat.shape[0], dtype=torch.float64)
+    ones = torch.ones(1, lattice.flat.shape[0], dtype=torch.float64, device=phi.device)
     grad = ops.phi4_gradient.call(ones, lattice.flat, lattice.factors, *lattice.settings)
     return cast("Tensor", grad).reshape(phi.shape)
 

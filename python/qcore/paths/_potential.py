@@ -147,7 +147,7 @@ def evaluate(
 
 
 def _finite(name: str, values: Tensor) -> None:
-    if not values_known():
+    if not values_known(values):
         return
     if isfinite(float(values.detach().sum())):  # cheaper, and enough but for sums that overflow
         return
