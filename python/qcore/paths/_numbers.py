@@ -71,20 +71,12 @@ def require_positive_number(name: str, value: Any, *, per_step: bool = False) ->
 def values_known(*tensors: Tensor | None) -> bool:
     """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed.
 
-<<<<<<< HEAD
     Nor on a GPU, where looking would make the host wait for all that the device has still to do.
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    return all(tensor is None or tensor.is_cpu for tensor in tensors)
-=======
-    Nor on a GPU, for which the host would have to wait.
-    """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
     given = [tensor for tensor in tensors if tensor is not None]
-    return not any(t.is_meta or t.is_cuda or isinstance(t, FakeTensor) for t in given)
->>>>>>> p-tr
+    return all(t.is_cpu and not isinstance(t, FakeTensor) for t in given)
 
 
 def from_polar(size: Tensor, phase: Tensor) -> Tensor:
