@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from operator_calls import CALLS, SAMPLERS, Call, Tensors
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -21,8 +22,6 @@ from devices import require
 from qcore.paths import transfer
 from qcore.schrodinger import propagate
 from qcore.stencil import residual_chain
-
-from .calls import CALLS, SAMPLERS, Call, Tensors
 
 OURS = "qcore"  # the namespace of all our kernels
 
