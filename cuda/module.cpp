@@ -39,6 +39,8 @@ PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
         py::gil_scoped_release release;
         qcore::cuda::fma_chain(aout.view(), steps);
     }, py::arg("out"), py::arg("steps"), "8 steps multiply-adds for each element of out, for the rate that benchmarks compare with.");
+    qcore::bindings::register_paths(m);
+    qcore::bindings::register_paths_action(m);
     qcore::bindings::register_paths_dynamics(m);
     qcore::bindings::register_paths_metropolis(m);
     qcore::bindings::register_paths_transfer(m);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/scalar_math.hpp"
 #include "paths/chain_lanes.hpp"
@@ -27,14 +28,14 @@ class Tuning {
         for (int i = 0; i < 4; ++i) p[i] = v_[i];
     }
 
-    QC_DEVICE double step(const Trajectories& run) const { return std::min(exp_of(run.tune ? v_[now] : v_[mean]), run.longest); }
+    QC_DEVICE double log_step(const Trajectories& run) const { return run.tune ? v_[now] : v_[mean]; }
 
-    QC_DEVICE void learn(double acceptance, const Trajectories& run) {
-        const double t = v_[tuned] += 1, weight = 1 / (t + 10);
+    // With the logs of ten times the run's first step, and of its longest.
+    QC_DEVICE void learn(double acceptance, const Trajectories& run, double centre, double bound) {
+        const double t = v_[tuned] += 1, weight = 1 / (t + 10), root = std::sqrt(t);
         v_[error] = (1 - weight) * v_[error] + weight * (run.target - acceptance);
-        const double bound = log_of(run.longest);
-        v_[now] = std::min(log_of(10 * run.step) - std::sqrt(t) / 0.05 * v_[error], bound);
-        const double fresh = power_of(t, -0.75);
+        v_[now] = std::min(centre - root / 0.05 * v_[error], bound);
+        const double fresh = 1 / (root * std::sqrt(root));  // t^-0.75
         v_[mean] = fresh * v_[now] + (1 - fresh) * v_[mean];
     }
 
@@ -58,15 +59,18 @@ QC_DEVICE void run_trajectories(const HmcTask& task, std::int64_t first_chain, i
     alignas(vector_bytes) double before[lanes], after[lanes], weight[lanes], taken[lanes] = {};
     alignas(vector_bytes) T step[lanes] = {}, accept[lanes] = {};
     Tuning tuning[lanes];
+    const double centre = log_of(10 * run.step), bound = log_of(run.longest);
     for (int l = 0; l < count; ++l) tuning[l].load(kept + l * 4);
     for (std::int64_t k = 0; k < run.count; ++k) {
         const std::uint32_t sweep = static_cast<std::uint32_t>(run.first + k);
-        double draw[lanes];
+        alignas(vector_bytes) double draw[lanes], length[lanes];
+        for (int l = 0; l < lanes; ++l) length[l] = l < count ? tuning[l].log_step(run) : 0.0;
+        exp_each(length, lanes);
         for (int l = 0; l < count; ++l) {
             const auto words = philox({hmc_purpose(1), 0, sweep, static_cast<std::uint32_t>(first_chain + l)}, run.seed);
             draw[l] = uniform(words[0], words[1]);
             const double factor = 1 + run.jitter * (2 * uniform(words[2], words[3]) - 1);
-            step[l] = static_cast<T>(tuning[l].step(run) * factor);
+            step[l] = static_cast<T>(std::min(length[l], run.longest) * factor);
         }
         model.refresh(sweep);
         model.kinetic(before);
@@ -74,15 +78,18 @@ QC_DEVICE void run_trajectories(const HmcTask& task, std::int64_t first_chain, i
         model.kinetic(after);
         model.sums(next);
         bool all = true;
-        for (int l = 0; l < count; ++l) {
+        for (int l = 0; l < lanes; ++l) {
             const double change = (after[l] - before[l]) + (next.action(l, model) - now.action(l, model));
-            weight[l] = change == change ? exp_of(-change) : 0.0;  // lost to overflow: as unlikely as can be
+            weight[l] = change == change ? -change : -std::numeric_limits<double>::infinity();  // lost to overflow
+        }
+        exp_each(weight, lanes);
+        for (int l = 0; l < count; ++l) {
             const bool yes = draw[l] < weight[l];
             accept[l] = yes ? T(1) : T(0);
             taken[l] += yes;
             all = all && yes;
             if (yes) now.take(next, l);
-            if (run.tune) tuning[l].learn(std::min(1.0, weight[l]), run);
+            if (run.tune) tuning[l].learn(std::min(1.0, weight[l]), run, centre, bound);
         }
         if (!all) model.reject(accept);
         model.measure(now, weight, measured + k * model.observables() * task.chains);

@@ -2,7 +2,8 @@
 
 `qcore.paths` brings its arguments to the form the operators take (csrc/paths/action.hpp): paths or parameters
 (B, M), ends x_ini and x_fin (B,) where parameters need them, a potential's coefficients (K,) or (B, K) or the
-cells (n, 4) of a table, and factors (R, 3) of the kinetic sum, the potential sum and the correction.
+cells (n, 4) of a table, and factors (R, 3) of the kinetic sum, the potential sum and the correction. The
+factors are read on the host: they belong on the CPU wherever the rest lies, from elsewhere they are fetched.
 Settings: is_table, start, spacing, scheme, periodic, lam, parameters, dt, hold_ends, backend.
 """
 
@@ -33,6 +34,11 @@ def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
+def host(factors: Tensor) -> Tensor:
+    """Factors as the kernels read them."""
+    return factors.cpu().contiguous()
+
+
 def _codes(settings: tuple[Any, ...]) -> tuple[Any, ...]:
     is_table, start, spacing, scheme, periodic, lam, parameters, dt, hold_ends, backend = settings
     scheme_code, parameters_code = composite.SCHEMES[scheme], PARAMETERS[parameters]
@@ -61,7 +67,7 @@ def _action_outputs(
 
 def _action_kernel(*args: Any) -> Tensor:
     out = _action_outputs(*args)
-    arguments: Any = (*map(_contiguous, args[:5]), out, *_codes(args[5:]))
+    arguments: Any = (*map(_contiguous, args[:4]), host(args[4]), out, *_codes(args[5:]))
     _device.kernels(args[0]).paths_action(*arguments)
     return out
 
@@ -82,7 +88,7 @@ def _gradient_outputs(
 
 
 def _gradient_kernel(*args: Any) -> Tensors:
-    tensors: Any = [_contiguous(a) for a in args[1:6]]
+    tensors: Any = [*map(_contiguous, args[1:5]), host(args[5])]
     *settings, of_coefficients = args[6:]
     outputs = _gradient_outputs(*args)
     absent = tensors[1] is None, tensors[2] is None, not of_coefficients
@@ -292,7 +298,7 @@ def _action_backward(
     of_factors = None
     if needed[4]:
         sums = action.call(*tensors[:4], torch.eye(3, dtype=torch.float64), *settings)
-        of_factors = (grad.unsqueeze(1) * sums).sum(2)
+        of_factors = (grad.unsqueeze(1) * sums).sum(2).to(tensors[4].device)
     if not any(needed[:4]):
         return None, None, None, None, of_factors
     to_x, to_ini, to_fin, to_c = action_gradient.call(grad, *tensors, *settings, needed[3])

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from qcore._ops._check import require_number, require_positive, shape, wrong_type, wrong_value
 
@@ -74,7 +75,8 @@ def values_known(*tensors: Tensor | None) -> bool:
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    return all(tensor is None or tensor.is_cpu for tensor in tensors)
+    given = [tensor for tensor in tensors if tensor is not None]
+    return all(t.is_cpu and not isinstance(t, FakeTensor) for t in given)
 
 
 def from_polar(size: Tensor, phase: Tensor) -> Tensor:
