@@ -188,7 +188,8 @@ def test_the_script_runs_every_part_whatever_becomes_of_the_one_before(tmp_path:
     assert "--- bench: status 3" in done.stdout
     assert "--- test: status 0" in done.stdout
     lines = told.read_text().splitlines()
-    assert lines[0].startswith("-m bench.gpu --budget 170 --json ")
+    measured = [line.split()[3] for line in lines if line.startswith("-m bench.gpu --only ")]
+    assert measured == ["gpu/stencil", "gpu/schrodinger", "gpu/paths"]
     assert "-m pytest -p no:cacheprovider -W default -q -m cuda" in lines[-1]
 
 
