@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,38 @@ def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixt
         cli.main(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+# --- the script ---
+
+
+def script(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    words = [str(ROOT / "bench" / "gpu.sh"), str(folder / "results"), *arguments]
+    settings = {**os.environ, "QCORE_GPU_BUILD": str(folder / "build"), **environment}
+    return subprocess.run(words, capture_output=True, text=True, env=settings)
+
+
+def test_the_script_refuses_parts_it_does_not_know(tmp_path: Path) -> None:
+    done = script(tmp_path, "build", "tset")
+    assert done.returncode == 64
+    assert "no such part: tset" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_runs_every_part_whatever_becomes_of_the_one_before(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    python = tmp_path / "python"
+    # Instead of Python: it writes down its words, and fails where it is told to measure.
+    python.write_text(f'#!/bin/sh\necho "$*" >>{told}\ncase "$*" in *bench.gpu*) exit 3;; esac\n')
+    python.chmod(0o755)
+    done = script(tmp_path, "bench", "test", PYTHON=str(python))
+    assert done.returncode == 1
+    assert "--- bench: status 3" in done.stdout
+    assert "--- test: status 0" in done.stdout
+    lines = told.read_text().splitlines()
+    measured = [line.split()[3] for line in lines if line.startswith("-m bench.gpu --only ")]
+    assert measured == ["gpu/stencil", "gpu/schrodinger", "gpu/paths"]
+    assert "-m pytest -p no:cacheprovider -W default -q -m cuda" in lines[-1]
 
 
 # --- cuSPARSE's peer with a solver of the test's own ---
