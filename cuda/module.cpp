@@ -37,6 +37,7 @@ PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
         qcore::cuda::fma_chain(aout.view(), steps);
     }, py::arg("out"), py::arg("steps"), "8 steps multiply-adds for each element of out, for the rate that benchmarks compare with.");
     qcore::bindings::register_schrodinger(m);
+    qcore::bindings::register_schrodinger_transparent(m);
 #if defined(QCORE_EMULATION)
     m.def("set_schedule", &qcore::emulation::set_schedule, py::arg("seed"),
           "0: threads and blocks in ascending order; else the seed of a shuffled order.");
