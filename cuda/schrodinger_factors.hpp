@@ -46,7 +46,8 @@ struct Stages {
 };
 
 // Numbers lie system by system in [slot][row][number]. In even positions they are of the matrix eliminated from the top, in odd
-// ones from the bottom. Where they are kept there is a slot for every pole and either direction, else for each position of a launch.
+// ones from the bottom. Where they are kept there is a slot for every pole and either direction, else for each position of a
+// launch.
 template <class N>
 struct Factors {
     Pointer<N> rows, borders, weights;
@@ -88,8 +89,8 @@ QC_HD double border_t(const Line& line, std::int64_t j) {
 template <class N>
 class Elimination {
   public:
-    __device__ Elimination(const Line& line, const Factors<N>& factors, Pointer<const double> potential, const Stages& stages, std::int64_t slot,
-                           std::int64_t set)
+    __device__ Elimination(const Line& line, const Factors<N>& factors, Pointer<const double> potential, const Stages& stages,
+                           std::int64_t slot, std::int64_t set)
         : line_(line), pitch_(factors.sets) {
         const std::int64_t stage = line.kept ? slot / 2 : stages.at(slot), slice = line.slices == 1 ? 0 : stage / line.poles;
         direction_ = slot % 2 ? -1 : 1;
@@ -168,7 +169,8 @@ class Elimination {
         if constexpr (reach == 1) {
             weight_[0] = inverse(N::of(1, 0) + border_sum(0, 0));
         } else {
-            const N a = N::of(1, 0) + border_sum(0, 0), b = border_sum(0, 1), c = border_sum(1, 0), d = N::of(1, 0) + border_sum(1, 1);
+            const N a = N::of(1, 0) + border_sum(0, 0), b = border_sum(0, 1), c = border_sum(1, 0),
+                    d = N::of(1, 0) + border_sum(1, 1);
             const N over = inverse(nmac(b, c, a * d));
             weight_[0] = over * d;
             weight_[pitch_] = -(over * b);

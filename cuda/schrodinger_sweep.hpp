@@ -64,7 +64,8 @@ class Track {
             psi = here_ + y_;
             here_ = next;
         } else {
-            const N e1 = back_[(j * (1 + 2 * reach) + 1 + reach) * factors_.sets], e2 = reach == 2 ? back_[(j * 5 + 4) * factors_.sets] : zero();
+            const N e1 = back_[(j * (1 + 2 * reach) + 1 + reach) * factors_.sets],
+                    e2 = reach == 2 ? back_[(j * 5 + 4) * factors_.sets] : zero();
             look(j + step_);
             const N next = reach == 2 ? after_here_ : at(j + step_);
             if (reach == 2) after_here_ = at(j + 2 * step_);
@@ -116,7 +117,8 @@ class Track {
 
     // Corrections of position i from the dot products, which begin anew.
     __device__ void correct(std::int64_t i) {
-        const Pointer<const N> weight = factors_.weights + Factors<N>::slot(line_, stages_, i) * line_.weights() * factors_.sets + set_;
+        const Pointer<const N> weight =
+            factors_.weights + Factors<N>::slot(line_, stages_, i) * line_.weights() * factors_.sets + set_;
         for (int row = 0; row < corrections; ++row) {
             correction_[row] = zero();
             for (int k = 0; k < corrections; ++k)
@@ -138,7 +140,8 @@ class Track {
             if (from >= 0 && from < line_.n) now = nmac(next_[from * factors_.sets], eliminated_[0], now);
             if (line_.periodic) dot_[0] = mac(border(next_border_, j, 0), psi, dot_[0]);
         } else {
-            for (int i = 0; i < reach; ++i) now = nmac(next_[(j * (1 + 2 * reach) + 1 + reach + i) * factors_.sets], eliminated_[i], now);
+            for (int i = 0; i < reach; ++i)
+                now = nmac(next_[(j * (1 + 2 * reach) + 1 + reach + i) * factors_.sets], eliminated_[i], now);
             if (reach == 2) eliminated_[1] = eliminated_[0];
             if (line_.periodic)
                 for (int i = 0; i < reach; ++i) dot_[i] = mac(border(next_border_, j, reach + i), psi, dot_[i]);
@@ -153,7 +156,8 @@ class Track {
     Pointer<N> state_;
     std::int64_t set_, step_ = 1;
     bool plain_ = false;
-    Pointer<const N> back_ = nullptr, next_ = nullptr, back_border_ = nullptr, next_border_ = nullptr;  // of this position and the next
+    Pointer<const N> back_ = nullptr, next_ = nullptr, back_border_ = nullptr,
+                     next_border_ = nullptr;  // of this position and the next
     N gain_, over_c_kappa_;
     N ahead_[1 + reach];        // r, s of the row to come
     N w_, y_, before_;          // w_j; order 2: y_j; else w of the row before
@@ -190,7 +194,9 @@ struct Adjoint {
 
     __device__ N stored(std::int64_t i) const {
         constexpr int parts = N::parts;
-        if (narrow_states) return N::of(static_cast<double>(narrow_states[i * parts]), static_cast<double>(narrow_states[i * parts + parts - 1]));
+        if (narrow_states)
+            return N::of(static_cast<double>(narrow_states[i * parts]),
+                         static_cast<double>(narrow_states[i * parts + parts - 1]));
         return N::of(states[i * parts], states[i * parts + parts - 1]);
     }
 };
@@ -207,7 +213,8 @@ __global__ void __launch_bounds__(128) pull(Line line, Stages stages, Factors<N>
             const bool last = i + 1 == stages.count;
             mu.start(i, last);
             if (traced) psi.start(i, last);
-            const std::int64_t stage = stages.at(i), pole = stage % line.poles, slice = line.slices == 1 ? 0 : stage / line.poles - a.first_slice;
+            const std::int64_t stage = stages.at(i), pole = stage % line.poles,
+                               slice = line.slices == 1 ? 0 : stage / line.poles - a.first_slice;
             const N c = line.template coefficient<N>(pole, 1), alpha = N::of(line.cayley ? 2 : 1, 0), over_c = inverse(c);
             // In order 2 what solve gives for nu and chi is still to be divided by c kappa and -c kappa.
             const N to_nu = reach ? N::of(1, 0) : mu.over_c_kappa(), to_chi = reach || !traced ? N::of(1, 0) : psi.over_c_kappa();

@@ -1,13 +1,13 @@
 // Order 2 with a constant potential: a team of 1 to 16 warps for each system, whose state stays in registers for all stages of a
 // launch. A lane holds M points in a row. With the factors of elimination.hpp a stage is
 //     down   d_j = psi_j - r_{j-1} d_{j-1},        up   w_j = r_j (d_j - w_{j+1}),   psi'_j = G w_j - (d_j + r_{j-1} d_{j-1}).
-// Both recurrences are linear: a lane runs down its points as if nothing came in, D = 0, then d_j is that plus q_j D, and w at its
-// first point is sum s_j d_j plus a multiple of what comes in from below. What comes in follows by scans over the lanes, whose
-// multipliers are known beforehand, and over the warps by shared memory.
+// Both recurrences are linear: a lane runs down its points as if nothing came in, D = 0, then d_j is that plus q_j D, and w at
+// its first point is sum s_j d_j plus a multiple of what comes in from below. What comes in follows by scans over the lanes,
+// whose multipliers are known beforehand, and over the warps by shared memory.
 //
-// Per point and stage 26 multiply-adds and 4 numbers of coefficients, which all systems share, from the first-level cache; no other
-// memory. In complex128 both take about half a clock of a multiprocessor, 2 ps on an H200. 16 points a lane leave room for 16 warps
-// on each, which hide the latency of the recurrences.
+// Per point and stage 26 multiply-adds and 4 numbers of coefficients, which all systems share, from the first-level cache; no
+// other memory. In complex128 both take about half a clock of a multiprocessor, 2 ps on an H200. 16 points a lane leave room for
+// 16 warps on each, which hide the latency of the recurrences.
 #pragma once
 
 #include "schrodinger_factors.hpp"
@@ -34,8 +34,8 @@ enum LaneNumber : int {
     lane_numbers = 18
 };
 
-// How the points of a system are dealt out, and where coefficients lie: [pole][set][warp][number][lane of the warp], numbers being
-// r, s, q of the points, those of the lane, and, periodic, v of the points.
+// How the points of a system are dealt out, and where coefficients lie: [pole][set][warp][number][lane of the warp], numbers
+// being r, s, q of the points, those of the lane, and, periodic, v of the points.
 struct Team {
     int points, lanes;
     bool periodic;
@@ -70,7 +70,8 @@ __device__ N from_lane(N a, int lane) {
 
 // The coefficients of every pole and set from its factors: a block of a team's lanes each.
 template <class N>
-__global__ void __launch_bounds__(most_team) deal(Line line, Team team, Factors<typename N::template With<double>> factors, Pointer<N> coefficients) {
+__global__ void __launch_bounds__(most_team)
+    deal(Line line, Team team, Factors<typename N::template With<double>> factors, Pointer<N> coefficients) {
     using Wide = typename N::template With<double>;
     const int lane = static_cast<int>(threadIdx.x), place = lane % warp;
     const Wide one = Wide::of(1, 0), zero = Wide::of(0, 0);
@@ -92,13 +93,15 @@ __global__ void __launch_bounds__(most_team) deal(Line line, Team team, Factors<
             put(2 * team.points + t, q);
             if (team.periodic) {
                 const std::int64_t j = first + t;
-                put(3 * team.points + lane_numbers + t, j < line.n ? factors.borders[(slot * line.n + j) * factors.sets + set] : zero);
+                put(3 * team.points + lane_numbers + t,
+                    j < line.n ? factors.borders[(slot * line.n + j) * factors.sets + set] : zero);
             }
         }
         const int base = 3 * team.points;
         put(base + through, sum);
         put(base + entering, r(first - 1));
-        put(base + gain, inverse(line.template coefficient<Wide>(pole, 1).times(line.kappa)).times(line.cayley ? 2 : 1));
+        put(base + gain,
+            inverse(line.template coefficient<Wide>(pole, factors.sign).times(line.kappa)).times(line.cayley ? 2 : 1));
         if (team.periodic) put(base + weight, factors.weights[slot * factors.sets + set]);
         Wide down = q, up = -s;
         for (int k = 0; k < 5; ++k) {
@@ -117,6 +120,104 @@ __global__ void __launch_bounds__(most_team) deal(Line line, Team team, Factors<
     }
 }
 
+// A lane of a team: the points of one system from `begin` on, of which `left` are there.
+template <class N, int M>
+class Member {
+  public:
+    // `exchange`: room for `exchanged` numbers, shared by the team where it has more than a warp.
+    __device__ Member(std::int64_t n, const Team& team, Pointer<N> exchange)
+        : lane(static_cast<int>(threadIdx.x)), begin(static_cast<std::int64_t>(lane) * M), left(n - begin),
+          last_lane(static_cast<int>((n - 1) / M)), last_point(static_cast<int>((n - 1) % M)), team_(team), exchange_(exchange),
+          place_(lane % warp), mine_(lane / warp), warps_(team.warps()) {}
+
+    // Runs a stage with right hand side x, where `all` are its coefficients: x_t becomes update(t, w, psi), from the last point
+    // to the first. `ends`: whether every lane is to know w at both ends of the system.
+    template <class F>
+    __device__ void stage(Pointer<const N> all, bool ends, N (&x)[M], N& top, N& bottom, F update) const {
+        const Pointer<const N> here = all + mine_ * team_.numbers() * warp + place_;
+        const auto number = [&](int k) { return here[k * warp]; };
+        const auto of_warp = [&](int k, int v, int place) { return all[(v * team_.numbers() + 3 * M + k) * warp + place]; };
+
+        N d = x[0], sum = number(M) * d;
+#pragma unroll
+        for (int t = 1; t < M; ++t) {
+            d = nmac(number(t - 1), d, x[t]);
+            x[t] = d;
+            sum = mac(number(M + t), d, sum);
+        }
+        for (int k = 0; k < 5; ++k) d = mac(number(3 * M + down_level + k), shift_up(d, 1 << k), d);
+        N entering_d = shift_up(d, 1);
+        if (place_ == 0) entering_d = N::of(0, 0);
+        if (warps_ > 1) {
+            if (place_ == warp - 1) exchange_[mine_] = d;
+            __syncthreads();
+            N into = N::of(0, 0);
+            for (int v = 0; v < mine_; ++v) into = mac(of_warp(down_after, v, warp - 1), into, exchange_[v]);
+            entering_d = mac(number(3 * M + down_before), into, entering_d);
+        }
+
+        N w = mac(number(3 * M + through), entering_d, sum);
+        for (int k = 0; k < 5; ++k) w = mac(number(3 * M + up_level + k), shift_down(w, 1 << k), w);
+        top = w;  // w at the lane's first point
+        w = shift_down(w, 1);
+        if (place_ == warp - 1) w = N::of(0, 0);
+        if (warps_ > 1) {
+            const Pointer<N> upwards = exchange_ + most_team / warp;
+            if (place_ == 0) upwards[mine_] = top;
+            __syncthreads();
+            N into = N::of(0, 0);
+            for (int v = warps_ - 1; v > mine_; --v) into = mac(of_warp(up_after, v, 0), into, upwards[v]);
+            w = mac(number(3 * M + up_before), into, w);
+            top = mac(number(3 * M + up_after), into, top);
+        }
+
+        bottom = N::of(0, 0);  // w at the last point of the system, in its lane
+        if (ends) {
+#pragma unroll
+            for (int t = 0; t < M; ++t)
+                if (t == last_point) bottom = number(t) * mac(number(2 * M + t), entering_d, x[t]);
+            if (warps_ > 1) {
+                const Pointer<N> both = exchange_ + 2 * (most_team / warp);
+                if (lane == 0) both[0] = top;
+                if (lane == last_lane) both[1] = bottom;
+                __syncthreads();
+                top = both[0];
+                bottom = both[1];
+            } else {
+                top = from_lane(top, 0);
+                bottom = from_lane(bottom, last_lane);
+            }
+        }
+
+        prepare(update, here, top, bottom);
+        d = mac(number(3 * M - 1), entering_d, x[M - 1]);
+        N y = number(M - 1) * d;
+#pragma unroll
+        for (int t = M - 1; t >= 0; --t) {
+            w = nmac(number(t), w, y);
+            const N above = t ? mac(number(2 * M + t - 1), entering_d, x[t - 1]) : entering_d;
+            y = (t ? number(t - 1) : number(3 * M + entering)) * above;
+            x[t] = update(t, w, d + y);
+            d = above;
+        }
+    }
+
+    const int lane;
+    const std::int64_t begin, left;
+    const int last_lane, last_point;
+
+  private:
+    // Updates that depend on the lane's coefficients or on w at the ends get them.
+    template <class F>
+    __device__ static void prepare(F& update, Pointer<const N> here, N top, N bottom) {
+        if constexpr (requires { update.prepare(here, top, bottom); }) update.prepare(here, top, bottom);
+    }
+
+    const Team& team_;
+    Pointer<N> exchange_;
+    int place_, mine_, warps_;
+};
+
 // A tensor of a system's points in single or double precision: the other pointer is null.
 template <class N>
 struct Rows {
@@ -134,104 +235,61 @@ struct Frames {
     std::int64_t every, batch;  // stages; 0: no frames. Systems of the whole run, of which the launch may have a part
 };
 
+// What a stage makes of w: c kappa chi, and G.
+template <class N, int M>
+struct Solution {
+    bool periodic;
+    Pointer<const N> here = nullptr;
+    N g{}, correction{};
+
+    __device__ void prepare(Pointer<const N> coefficients, N top, N bottom) {
+        here = coefficients;
+        g = here[(3 * M + gain) * warp];
+        if (periodic) correction = here[(3 * M + weight) * warp] * (top - bottom);
+    }
+    __device__ N corrected(int t, N w) const {
+        return periodic ? mac(correction, here[(3 * M + lane_numbers + t) * warp], w) : w;
+    }
+};
+
+// psi' of a Cayley or Euler stage.
+template <class N, int M>
+struct Step : Solution<N, M> {
+    bool cayley;
+
+    __device__ N operator()(int t, N w, N psi) const {
+        const N chi = this->corrected(t, w);
+        return cayley ? mac(this->g, chi, -psi) : this->g * chi;
+    }
+};
+
 // Threads are (lane of the team, team of the block); with more than a warp a block has one team. `first` is the system that the
 // launch begins with.
 template <class N, int M>
-__global__ void __launch_bounds__(most_team) advance_team(Line line, Team team, std::int64_t stages, std::int64_t sets, Pointer<const N> coefficients,
-                                                          Rows<N> psi, Rows<N> out, Rows<N> frames, Frames saved, std::int64_t first) {
+__global__ void __launch_bounds__(most_team)
+    advance_team(Line line, Team team, std::int64_t stages, std::int64_t sets, Pointer<const N> coefficients, Rows<N> psi,
+                 Rows<N> out, Rows<N> frames, Frames saved, std::int64_t first) {
     cuda::SharedMemory shared;
-    const auto exchange = shared.array<N>(exchanged);
-    const int lane = static_cast<int>(threadIdx.x), place = lane % warp, mine = lane / warp, warps = team.warps();
-    const std::int64_t begin = static_cast<std::int64_t>(lane) * M, left = line.n - begin;
-    const int last_lane = static_cast<int>((line.n - 1) / M), last_point = static_cast<int>((line.n - 1) % M);
-    for (std::int64_t own = blockIdx.x * blockDim.y + threadIdx.y; own < line.batch; own += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
-        const std::int64_t row = (first + own) * line.n + begin;
-        N x[M];
+    const Member<N, M> member(line.n, team, shared.array<N>(exchanged));
+    for (std::int64_t own = blockIdx.x * blockDim.y + threadIdx.y; own < line.batch;
+         own += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
+        const std::int64_t row = (first + own) * line.n + member.begin;
+        N x[M], top, bottom;
 #pragma unroll
-        for (int t = 0; t < M; ++t) x[t] = t < left ? psi.get(row + t) : N::of(0, 0);
+        for (int t = 0; t < M; ++t) x[t] = t < member.left ? psi.get(row + t) : N::of(0, 0);
         for (std::int64_t i = 0; i < stages; ++i) {
-            const std::int64_t pole = i % line.poles;
-            const Pointer<const N> all = coefficients + (pole * sets + (sets > 1 ? own : 0)) * team.size();
-            const Pointer<const N> here = all + mine * team.numbers() * warp + place;
-            const auto number = [&](int k) { return here[k * warp]; };
-            const auto lanes = [&](int k) { return here[(3 * M + k) * warp]; };
-            const auto of_warp = [&](int k, int v, int its_place) { return all[(v * team.numbers() + 3 * M + k) * warp + its_place]; };
-
-            N d = x[0], sum = number(M) * d;
-#pragma unroll
-            for (int t = 1; t < M; ++t) {
-                d = nmac(number(t - 1), d, x[t]);
-                x[t] = d;
-                sum = mac(number(M + t), d, sum);
-            }
-            for (int k = 0; k < 5; ++k) d = mac(lanes(down_level + k), shift_up(d, 1 << k), d);
-            N entering_d = shift_up(d, 1);
-            if (place == 0) entering_d = N::of(0, 0);
-            if (warps > 1) {
-                if (place == warp - 1) exchange[mine] = d;
-                __syncthreads();
-                N into = N::of(0, 0);
-                for (int v = 0; v < mine; ++v) into = mac(of_warp(down_after, v, warp - 1), into, exchange[v]);
-                entering_d = mac(lanes(down_before), into, entering_d);
-            }
-
-            N w = mac(lanes(through), entering_d, sum);
-            for (int k = 0; k < 5; ++k) w = mac(lanes(up_level + k), shift_down(w, 1 << k), w);
-            N top = w;  // w at the lane's first point
-            w = shift_down(w, 1);
-            if (place == warp - 1) w = N::of(0, 0);
-            if (warps > 1) {
-                const int offset = most_team / warp;
-                if (place == 0) exchange[offset + mine] = top;
-                __syncthreads();
-                N into = N::of(0, 0);
-                for (int v = warps - 1; v > mine; --v) into = mac(of_warp(up_after, v, 0), into, exchange[offset + v]);
-                w = mac(lanes(up_before), into, w);
-                top = mac(lanes(up_after), into, top);
-            }
-
-            N correction = N::of(0, 0);
-            if (line.periodic) {
-                N bottom = N::of(0, 0);  // w at the last point of the system, in its lane
-#pragma unroll
-                for (int t = 0; t < M; ++t)
-                    if (t == last_point) bottom = number(t) * mac(number(2 * M + t), entering_d, x[t]);
-                if (warps > 1) {
-                    const int offset = 2 * most_team / warp;
-                    if (lane == 0) exchange[offset] = top;
-                    if (lane == last_lane) exchange[offset + 1] = bottom;
-                    __syncthreads();
-                    top = exchange[offset];
-                    bottom = exchange[offset + 1];
-                } else {
-                    top = from_lane(top, 0);
-                    bottom = from_lane(bottom, last_lane);
-                }
-                correction = lanes(weight) * (top - bottom);
-            }
-
-            const N g = lanes(gain);
-            d = mac(number(3 * M - 1), entering_d, x[M - 1]);
-            N y = number(M - 1) * d;
-#pragma unroll
-            for (int t = M - 1; t >= 0; --t) {
-                w = nmac(number(t), w, y);
-                const N above = t ? mac(number(2 * M + t - 1), entering_d, x[t - 1]) : entering_d;
-                y = (t ? number(t - 1) : lanes(entering)) * above;
-                const N chi = line.periodic ? mac(correction, number(3 * M + lane_numbers + t), w) : w;
-                x[t] = line.cayley ? mac(g, chi, -(d + y)) : g * chi;
-                d = above;
-            }
+            const Pointer<const N> all = coefficients + (i % line.poles * sets + (sets > 1 ? own : 0)) * team.size();
+            member.stage(all, line.periodic, x, top, bottom, Step<N, M>{{line.periodic}, line.cayley});
             if (saved.every && (i + 1) % saved.every == 0) {
                 const std::int64_t at = ((i + 1) / saved.every - 1) * saved.batch * line.n + row;
 #pragma unroll
                 for (int t = 0; t < M; ++t)
-                    if (t < left) frames.set(at + t, x[t]);
+                    if (t < member.left) frames.set(at + t, x[t]);
             }
         }
 #pragma unroll
         for (int t = 0; t < M; ++t)
-            if (t < left) out.set(row + t, x[t]);
+            if (t < member.left) out.set(row + t, x[t]);
     }
 }
 

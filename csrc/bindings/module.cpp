@@ -54,5 +54,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     qcore::bindings::register_schrodinger(m);
     qcore::bindings::register_schrodinger_cayley(m);
     qcore::bindings::register_schrodinger_split(m);
+    qcore::bindings::register_schrodinger_transparent(m);
     qcore::bindings::register_stencil(m);
 }

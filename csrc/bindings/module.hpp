@@ -13,6 +13,7 @@ void register_paths_transfer(pybind11::module_& m);
 void register_schrodinger(pybind11::module_& m);
 void register_schrodinger_cayley(pybind11::module_& m);
 void register_schrodinger_split(pybind11::module_& m);
+void register_schrodinger_transparent(pybind11::module_& m);
 void register_stencil(pybind11::module_& m);
 
 }  // namespace qcore::bindings

@@ -197,6 +197,17 @@ def test_gradients_of_frames(save_every: int, changing: bool, device: Any) -> No
     compare_pull(device, case, traced=True)
 
 
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("n", [255, 256, 257, 600])
+def test_gradients_in_registers(n: int, boundary: int, device: Any) -> None:
+    case = make_case(3, n, steps=2, stages=2, boundary=boundary, per_system=n % 2 == 0, save_every=2)
+    compare_pull(device, case, traced=True)
+
+
+def test_gradients_in_parts(device: Any) -> None:
+    compare_pull(device, make_case(9, 300, steps=2, per_system=True, save_every=1), traced=True)
+
+
 @pytest.mark.parametrize("batch", [0, 1, 33, 300])
 def test_gradients_are_summed_over_systems(batch: int, device: Any) -> None:
     compare_pull(device, make_case(batch, 3, steps=2), traced=True)

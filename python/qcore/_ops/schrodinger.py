@@ -238,13 +238,14 @@ def _pull_segments(
     pieces: list[Tensor] = []
     for start in reversed(range(0, steps, every)):
         stop = min(steps, start + every)
-        first = psi if start == 0 else kept[start // every - 1]
-        part = potential[start:stop] if per_step else potential
+        first = psi if start == 0 else kept.select(0, start // every - 1)
+        part = potential.narrow(0, start, stop - start) if per_step else potential
         inputs = part, kappa, c, stop - start
         _, after = _frames(first, *inputs, 1, *rest)
         of_frames = None
         if grad_frames is not None:
-            of_frames = grad_frames[start * stages // save_every : stop * stages // save_every]
+            due = start * stages // save_every, stop * stages // save_every
+            of_frames = grad_frames.narrow(0, due[0], due[1] - due[0])
         states = torch.cat((first.unsqueeze(0), after))
         grad_out, piece, of_c = _adjoint(states, grad_out, of_frames, *inputs, max(1, save_every), *rest)
         grad_c = grad_c + of_c

@@ -2,7 +2,8 @@
 
 `call(psi, potential, kappa, tau, steps, save_every)` is what `qcore.schrodinger.propagate` uses: psi (B, n)
 complex64 or complex128; potential (P, n) float64 with P = 1 or B, whose end values go on outside; kappa =
-hbar^2 / (2 m h^2) and tau = dt / (2 hbar), numbers or 0-dim tensors. It returns (out, frames).
+hbar^2 / (2 m h^2) and tau = dt / (2 hbar), numbers or 0-dim tensors. It returns (out, frames). The operators
+take kappa and tau as tensors of the CPU, wherever psi is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import schrodinger_transparent_composite as composite
 from ._check import one_of, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
@@ -26,6 +27,11 @@ from .schrodinger_cayley import (
     checkpoint_interval,
     frames_shape,
 )
+<<<<<<< HEAD
+=======
+from .schrodinger_check import check_devices, check_on_host
+from .schrodinger_second import double_vjp, tangent, vjp, vjp_tangent
+>>>>>>> p-cn
 
 DTYPES = (torch.complex128, torch.complex64)
 # (left, right): which ends are transparent; the other has a wall at the point beyond it.
@@ -47,16 +53,14 @@ def call(
     What psi has outside is taken for zero: `require_vanishing_ends` refuses one that is cut off.
     """
     out, frames = differentiable_steps.call(
-        psi, potential, _constant(kappa, psi), _constant(tau, psi), steps, save_every, sides, backend
+        psi, potential, _constant(kappa), _constant(tau), steps, save_every, sides, backend
     )
     return out, frames
 
 
-def _constant(value: float | Tensor, psi: Tensor) -> Tensor:
-    """As a 0-dim tensor."""
-    if isinstance(value, Tensor):
-        return value.to(torch.float64)
-    return torch.tensor(value, dtype=torch.float64, device=psi.device)
+def _constant(value: float | Tensor) -> Tensor:
+    """As a 0-dim tensor of the CPU, where it is read before a launch."""
+    return torch.as_tensor(value, dtype=torch.float64, device="cpu")
 
 
 # --- checks ---
@@ -109,10 +113,10 @@ def check_forward(
     for name, tensor in (("potential", potential), ("kappa", kappa), ("tau", tau)):
         if tensor.dtype != torch.float64:
             raise wrong_type(name, "dtype torch.float64", tensor.dtype)
-        if tensor.device != psi.device:
-            raise wrong_value(name, f"the device of psi, {psi.device}", tensor.device)
         if name != "potential" and tensor.ndim != 0:
             raise wrong_value(name, "a 0-dim tensor", shape(tensor))
+    check_devices(psi, potential=potential)
+    check_on_host(kappa=kappa, tau=tau)
     for name, count in (("steps", steps), ("save_every", save_every)):
         if count < 0:
             raise wrong_value(name, "an int >= 0", count)
@@ -191,7 +195,8 @@ def _forward_kernel(*args: Any) -> Tensors:
     *tensors, steps, save_every, sides, backend = args
     out, frames = outputs = _forward_outputs(*args)
     inputs = _inputs(steps, sides, *tensors)
-    _core.schrodinger_transparent(*inputs, out, frames, save_every, None, 1, None, BACKENDS[backend])
+    kernels = _device.kernels(out)
+    kernels.schrodinger_transparent(*inputs, out, frames, save_every, None, 1, None, BACKENDS[backend])
     return outputs
 
 
@@ -199,7 +204,8 @@ def _saved_kernel(*args: Any) -> Tensors:
     *tensors, steps, save_every, sides, backend = args
     out, frames, kept, trace = outputs = _saved_outputs(*args)
     inputs, every = _inputs(steps, sides, *tensors), checkpoint_interval(out.shape[1], steps)
-    _core.schrodinger_transparent(*inputs, out, frames, save_every, kept, every, trace, BACKENDS[backend])
+    kernels, saving = _device.kernels(out), (out, frames, save_every, kept, every, trace)
+    kernels.schrodinger_transparent(*inputs, *saving, BACKENDS[backend])
     return outputs
 
 
@@ -207,7 +213,7 @@ def _adjoint_kernel(*args: Any) -> Tensors:
     grad_out, grad_frames, psi, kept, trace, *tensors, steps, save_every, sides, backend, wanted = args
     outputs = _adjoint_outputs(*args)
     grad_psi, grad_potential, grad_constants = outputs
-    _core.schrodinger_transparent_adjoint(
+    _device.kernels(psi).schrodinger_transparent_adjoint(
         *_inputs(steps, sides, psi, *tensors),
         kept.contiguous(),
         checkpoint_interval(psi.shape[1], steps),
@@ -319,7 +325,10 @@ def _backward(
     )
     to_kappa, to_tau = grad_constants.sum(1).unbind(0) if any(needed[1:]) else (None, None)
     gradients = grad_psi, grad_potential, to_kappa, to_tau
-    return tuple(gradient if need else None for gradient, need in zip(gradients, needed, strict=True))
+    return tuple(
+        gradient.to(tensor.device) if need else None
+        for gradient, tensor, need in zip(gradients, tensors, needed, strict=True)
+    )
 
 
 def _jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
@@ -380,7 +389,7 @@ def _adjoint_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, .
     absent = rest[0].new_zeros(0)
     if not settings[-1]:
         return to_psi, absent, absent
-    return to_psi, to_potential, torch.stack([to_kappa, to_tau])
+    return to_psi, to_potential, torch.stack([to_kappa, to_tau]).to(psi.device)
 
 
 def _sets(rest: Any) -> Tensors:

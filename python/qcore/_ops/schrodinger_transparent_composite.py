@@ -19,7 +19,8 @@ def steps(
     right: bool,
 ) -> tuple[Tensor, Tensor]:
     """(out, frames); shapes as in the operator, kappa and tau () or one for each set of potentials (P,)."""
-    n = psi.shape[1]
+    n, where = psi.shape[1], psi.device
+    kappa, tau = kappa.to(where), tau.to(where)
     coupling = 1j * tau * kappa
     diagonal = 1.0 + 1j * tau[..., None] * (2.0 * kappa[..., None] + potential)
     ends = [(0, left), (n - 1, right)]
@@ -29,11 +30,11 @@ def steps(
         else []
         for j, is_open in ends
     ]
-    corners = torch.eye(n, dtype=torch.complex128)
+    corners = torch.eye(n, dtype=torch.complex128, device=where)
     for (j, _), w in zip(ends, weights, strict=True):
         if w:
             diagonal = diagonal - w[0][:, None] * corners[j]
-    off = coupling.reshape(-1, 1) * torch.ones(n - 1, dtype=torch.complex128)
+    off = coupling.reshape(-1, 1) * torch.ones(n - 1, dtype=torch.complex128, device=where)
     matrix = torch.diag_embed(diagonal) - torch.diag_embed(off, 1) - torch.diag_embed(off, -1)
     solution = inverse(matrix)
     stacks = [torch.stack(w) if w else None for w in weights]

@@ -48,7 +48,7 @@ def open_ends(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list
         raise wrong_value("potential", "a real, constant one where the boundary is 'transparent'", "another")
     transparent.require_vanishing_ends(psi)
     tau = run.dt / (2.0 * run.grid.hbar)
-    energies = potential.steps(0, 1, run.dt)[0]
+    energies = potential.steps(0, 1, run.dt).squeeze(0)
     out, frames = transparent.call(psi, energies, run.grid.kappa(0), tau, run.steps, run.save_every)
     return out, [frames] if run.save_every else []
 
