@@ -36,6 +36,7 @@ PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
         py::gil_scoped_release release;
         qcore::cuda::fma_chain(aout.view(), steps);
     }, py::arg("out"), py::arg("steps"), "8 steps multiply-adds for each element of out, for the rate that benchmarks compare with.");
+    qcore::bindings::register_schrodinger_cayley(m);
     qcore::bindings::register_schrodinger_split(m);
     qcore::bindings::register_stencil(m);
 #if defined(QCORE_EMULATION)

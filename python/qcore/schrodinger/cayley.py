@@ -204,7 +204,8 @@ def _scale(z: Any, psi: Tensor) -> Tensor:
         raise wrong_type("z", "a real number for real psi", z)
     if isinstance(z, Tensor):
         return z.to(kind).reshape(1)
-    return torch.tensor([number if psi.is_complex() else number.real], dtype=kind, device=psi.device)
+    # Filled, not copied from the host: that could not be captured in a graph.
+    return torch.full((1,), number if psi.is_complex() else number.real, dtype=kind, device=psi.device)
 
 
 # --- tracing back or checkpoints ---
