@@ -45,6 +45,7 @@ PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
     qcore::bindings::register_paths_metropolis(m);
     qcore::bindings::register_paths_transfer(m);
     qcore::bindings::register_schrodinger(m);
+    qcore::bindings::register_schrodinger_cayley(m);
     qcore::bindings::register_schrodinger_split(m);
     qcore::bindings::register_schrodinger_transparent(m);
     qcore::bindings::register_stencil(m);

@@ -1,8 +1,7 @@
-// Argument checks of Cayley steps, and gradients from the sums that the kernels leave.
+// Argument checks of Cayley steps.
 #include "schrodinger/cayley.hpp"
 
 #include <algorithm>
-#include <complex>
 #include <string>
 
 #include "core/check.hpp"
@@ -11,8 +10,6 @@
 namespace qcore::schrodinger {
 
 namespace {
-
-using Number = std::complex<double>;
 
 TensorView shaped(std::initializer_list<std::int64_t> shape) {
     TensorView t;
@@ -136,35 +133,8 @@ void cayley_adjoint(const Cayley& c, const TensorView& psi, const TensorView& ke
     io.checkpoint_every = checkpoint_every;
     io.grad_out = grad_out.data;
     io.grad_psi = grad_psi.data;
-    Sums sums;
-    pull_back(run, io, c.backend, grad_bands != nullptr, sums);
-    if (!grad_bands) return;
-
-    // With nu and chi of a step the derivative is 2 nu_i (z dA + A dz) chi + 2 nu_i dM (psi - chi).
-    const std::int64_t n = run.n, parts = run.parts;
-    for (const TensorView* g : {grad_bands, grad_mass, grad_z})
-        if (g) std::fill_n(static_cast<double*>(g->data), g->numel() * parts, 0.0);
-    auto add = [&](const TensorView* to, std::int64_t i, Number value) {
-        double* const p = static_cast<double*>(to->data) + i * parts;
-        p[0] += value.real();
-        if (parts == 2) p[1] -= value.imag();
-    };
-    for (std::int64_t s = 0; s < sums.sets; ++s) {
-        const std::int64_t a_set = run.bands_count > 1 ? s : 0, m_set = run.mass_count > 1 ? s : 0, z_set = run.z_count > 1 ? s : 0;
-        const Number z = number(run, run.z + z_set * parts);
-        const double* const sum = sums.bands.data() + s * (run.mass ? 6 : 3) * n * parts;
-        Number to_z = 0.0;
-        for (int band = 0; band < 3; ++band)
-            for (std::int64_t j = 0; j < n; ++j) {
-                if ((band == 0 && j == 0) || (band == 2 && j == n - 1)) continue;  // what is there isn't part of A
-                const std::int64_t at = (band * run.bands_count + a_set) * n + j;
-                const Number value = 2.0 * number(run, sum + (band * n + j) * parts);
-                add(grad_bands, at, z * value);
-                to_z += number(run, run.bands + at * parts) * value;
-                if (run.mass) add(grad_mass, (band * run.mass_count + m_set) * n + j, 2.0 * number(run, sum + ((3 + band) * n + j) * parts));
-            }
-        add(grad_z, z_set, to_z);
-    }
+    const auto numbers = [](const TensorView* t) { return t ? static_cast<double*>(t->data) : nullptr; };
+    pull_back(run, io, c.backend, {numbers(grad_bands), numbers(grad_mass), numbers(grad_z)});
 }
 
 }  // namespace qcore::schrodinger

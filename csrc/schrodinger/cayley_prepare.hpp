@@ -27,7 +27,13 @@ std::complex<double> number(const CayleyRun& run, const double* p);
 // Runs all blocks.
 void advance(CayleyRun run, const CayleyForward& io, Backend backend);
 
-// The same backwards. With `wanted`, the sums of one set for each system of a lanewise run, else of one set in all: numbers
+// Gradients as bands, mass and z; null: only that of psi is wanted, or there is no mass.
+struct CayleyGradients {
+    double *bands, *mass, *z;
+};
+void pull_back(const CayleyRun& run, const CayleyAdjoint& io, Backend backend, const CayleyGradients& to);
+
+// As far as sums. With `wanted`, the sums of one set for each system of a lanewise run, else of one set in all: numbers
 // [3 or 6][n] and, with transparent ends, [2][steps].
 struct Sums {
     std::vector<double> bands, memory;

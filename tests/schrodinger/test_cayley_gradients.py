@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from qcore import _core
 from qcore._ops import schrodinger_cayley as ops
 from qcore.schrodinger.cayley import cayley
 
@@ -140,14 +141,14 @@ def test_the_public_function_and_all_its_arguments() -> None:
 def _kept(f: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> int:
     """checkpoint_every of the only recorded run in f."""
     seen: list[int] = []
-    original = ops._core.schrodinger_cayley
+    original = _core.schrodinger_cayley
 
     def spy(*args: Any) -> None:
         seen.append(args[9] if args[8] is not None else -1)
         original(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ops._core, "schrodinger_cayley", spy)
+        patch.setattr(_core, "schrodinger_cayley", spy)
         f()
     (every,) = seen
     return every

@@ -257,7 +257,7 @@ def test_other_devices_are_refused() -> None:
         ops.split_evolve.call(GOOD[0], GOOD[1].to("meta"), *GOOD[2:])
     with FakeTensorMode():
         tensors = [torch.empty(t.shape, dtype=t.dtype, device="cuda") for t in GOOD[:3]]
-    with pytest.raises(NotImplementedError, match="psi: expected a CPU tensor"):
-        ops.split_evolve.call(*tensors, *GOOD[3:])
+        with pytest.raises(ValueError, match="e: expected a CPU tensor, got cuda:0"):
+            ops.split_evolve.call(*tensors, *GOOD[3:])
     out, saved = ops.split_frames.call(*(t.to("meta") for t in GOOD[:3]), *GOOD[3:8], 2, *GOOD[8:])
     assert (out.shape, saved.shape, out.device.type) == ((2, 4, 5), (1, 2, 4, 5), "meta")

@@ -3,7 +3,10 @@
 `qcore.schrodinger.cayley` is the public function; it brings its arguments to the form the operators take: psi
 (B, n); bands (3, P, n), the entries A[j, j-1], A[j, j] and A[j, j+1] (the first of the lower and the last
 of the upper are not read); mass (3, Q, n) likewise, or None for M = 1; z (Z,); P, Q and Z are 1 or B.
-Coefficients are complex128 with complex psi, else float64.
+Coefficients are complex128 with complex psi, else float64, all on the device of psi.
+
+A pivot that is zero, not finite or lost to rounding is an error on the CPU. On a GPU, where nothing waits for
+the kernels, the states of that system become NaN instead.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import schrodinger_cayley_composite as composite
 from ._check import one_of, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
@@ -154,7 +157,8 @@ def _forward_kernel(
 ) -> Tensors:
     out, frames = outputs = _forward_outputs(psi, bands, mass, z, steps, save_every)
     inputs = _plain(psi), _plain(bands), _plain(mass), _plain(z), steps
-    _core.schrodinger_cayley(*inputs, out, frames, save_every, None, 0, BACKENDS[backend])
+    run = save_every, None, 0, BACKENDS[backend]
+    _device.kernels(psi).schrodinger_cayley(*inputs, out, frames, *run)
     return outputs
 
 
@@ -162,7 +166,8 @@ def _saved_kernel(psi: Tensor, bands: Tensor, mass: Tensor | None, z: Tensor, *s
     steps, save_every, checkpoint_every, backend = settings
     out, frames, kept = outputs = _saved_outputs(psi, bands, mass, z, *settings)
     inputs = _plain(psi), _plain(bands), _plain(mass), _plain(z), steps
-    _core.schrodinger_cayley(*inputs, out, frames, save_every, kept, checkpoint_every, BACKENDS[backend])
+    run = save_every, kept, checkpoint_every, BACKENDS[backend]
+    _device.kernels(psi).schrodinger_cayley(*inputs, out, frames, *run)
     return outputs
 
 
@@ -171,7 +176,7 @@ def _adjoint_kernel(*args: Any) -> Tensors:
     steps, save_every, checkpoint_every, backend, wanted = settings
     outputs = _adjoint_outputs(*args)
     grad_psi, grad_bands, grad_mass, grad_z = outputs if wanted else (outputs[0], None, None, None)
-    _core.schrodinger_cayley_adjoint(
+    _device.kernels(psi).schrodinger_cayley_adjoint(
         _plain(psi),
         _plain(bands),
         _plain(mass),
