@@ -49,12 +49,8 @@ __global__ void transpose(Pointer<const E> from, Pointer<N> to, std::int64_t row
 template <class E, class N>
 void launch_transpose(const Queue& queue, Pointer<const E> from, Pointer<N> to, std::int64_t rows, std::int64_t columns,
                       Reading reading = Reading::plain) {
-<<<<<<< HEAD
     launch(queue, transpose<E, N>, tiles(rows, columns, cuda::SharedMemory::bytes<E>(tile * (tile + 1))), from, to, rows, columns,
            reading);
-=======
-    launch(queue, transpose<E, N>, tiles(rows, columns, cuda::SharedMemory::bytes<E>(tile * (tile + 1))), from, to, rows, columns, reading);
->>>>>>> p-ad
 }
 
 constexpr int sum_threads = 256;
@@ -82,12 +78,8 @@ __global__ void sum_rows(Pointer<const N> from, Pointer<E> to, std::int64_t rows
 template <class N, class E>
 void launch_sum_rows(const Queue& queue, Pointer<const N> from, Pointer<E> to, std::int64_t rows, std::int64_t columns) {
     const cuda::Grid grid = cuda::grid_for(rows * sum_threads, sum_threads, 1 << 16);
-<<<<<<< HEAD
     launch(queue, sum_rows<N, E>, {grid.blocks, grid.threads, cuda::SharedMemory::bytes<N>(sum_threads)}, from, to, rows,
            columns);
-=======
-    launch(queue, sum_rows<N, E>, {grid.blocks, grid.threads, cuda::SharedMemory::bytes<N>(sum_threads)}, from, to, rows, columns);
->>>>>>> p-ad
 }
 
 }  // namespace

@@ -27,11 +27,7 @@ from .schrodinger_cayley import (
     checkpoint_interval,
     frames_shape,
 )
-<<<<<<< HEAD
-=======
 from .schrodinger_check import check_devices, check_on_host
-from .schrodinger_second import double_vjp, tangent, vjp, vjp_tangent
->>>>>>> p-cn
 
 DTYPES = (torch.complex128, torch.complex64)
 # (left, right): which ends are transparent; the other has a wall at the point beyond it.

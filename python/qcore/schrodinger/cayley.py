@@ -204,11 +204,7 @@ def _scale(z: Any, psi: Tensor) -> Tensor:
         raise wrong_type("z", "a real number for real psi", z)
     if isinstance(z, Tensor):
         return z.to(kind).reshape(1)
-<<<<<<< HEAD
-    # Not torch.tensor, whose copy to a GPU waits for it.
-=======
     # Filled, not copied from the host: that could not be captured in a graph.
->>>>>>> p-ad
     return torch.full((1,), number if psi.is_complex() else number.real, dtype=kind, device=psi.device)
 
 
