@@ -1,6 +1,9 @@
 // The chain step by step through memory, for every grid, kernel size, boundary and type: one launch a step, a thread a point.
 // Obviously right, and what the fast kernels are compared with (backend "reference"). A step reads and writes every state once:
 // memory bandwidth bounds it.
+#include <algorithm>
+#include <utility>
+
 #include "stencil.hpp"
 #include "stencil_sums.hpp"
 
@@ -10,7 +13,7 @@ namespace {
 
 constexpr int block = 256;
 // Trajectories up to this size are kept whole while their gradients are computed, longer ones in two levels.
-constexpr std::int64_t trajectory_bytes = std::int64_t{256} << 20;
+constexpr std::int64_t trajectory_bytes = std::int64_t{16} << 20;
 // Points of a channel whose parameter gradients one block sums up: fixed, so that the sums don't depend on the device.
 constexpr std::int64_t points_of_part = std::int64_t{block} * 32;
 constexpr int taps_at_once = 8;
@@ -89,7 +92,8 @@ __device__ S pre_activation(const Step& s, const Point& p, Pointer<const K> taps
 
 // v = the state after u, or, with `gradient`, v = v times the derivative of the activation there.
 template <class S, class K>
-__global__ void step_kernel(Step s, Pointer<const K> taps, Pointer<const K> bias, Pointer<const S> u, Pointer<S> v, bool gradient) {
+__global__ void step_kernel(Step s, Pointer<const K> taps, Pointer<const K> bias, Pointer<const S> u, Pointer<S> v,
+                            bool gradient) {
     using R = typename RealOf<S>::Type;
     const std::int64_t n = s.total();
     for (std::int64_t i = cuda::thread(); i < n; i += cuda::threads()) {
@@ -151,7 +155,7 @@ __global__ void gradient_kernel(Step s, Pointer<const S> u, Pointer<const S> d, 
     for (std::int64_t item = blockIdx.x; item < groups * parts * s.channels; item += gridDim.x) {
         const int first = static_cast<int>(item % groups) * taps_at_once;
         const std::int64_t part = item / groups % parts, c = item / groups / parts;
-        const std::int64_t end = (part + 1) * points_of_part < s.batch * s.points() ? (part + 1) * points_of_part : s.batch * s.points();
+        const std::int64_t all = s.batch * s.points(), next = (part + 1) * points_of_part, end = next < all ? next : all;
         Sum<S> total[taps_at_once];
         for (int j = 0; j < taps_at_once; ++j) total[j] = Sum<S>(0.0);
         for (std::int64_t j = part * points_of_part + threadIdx.x; j < end; j += blockDim.x) {
@@ -201,9 +205,9 @@ class Stepwise {
     void backward() {
         const std::int64_t k = p_.options.checkpoint_every ? p_.options.checkpoint_every : p_.steps, m = p_.options.states_every;
         const std::int64_t segment = k < p_.steps ? k : p_.steps;
-        std::int64_t stride = segment;
-        if ((segment + 1) * state_bytes() > trajectory_bytes) stride = static_cast<std::int64_t>(std::sqrt(static_cast<double>(segment)));
-        if (stride < 1) stride = 1;
+        const bool whole = (segment + 1) * static_cast<std::int64_t>(state_bytes()) <= trajectory_bytes;
+        const auto root = static_cast<std::int64_t>(std::sqrt(static_cast<double>(segment)));
+        const std::int64_t stride = std::max<std::int64_t>(1, whole ? segment : root);
         const std::int64_t coarse = (segment + stride - 1) / stride;
         const std::int64_t parts = (p_.batch * p_.points() + points_of_part - 1) / points_of_part;
         const std::int64_t sums = p_.kernel_size() + 1;
@@ -216,9 +220,12 @@ class Stepwise {
         read<T>(p_.grad_y, 0, g, false);
         for (std::int64_t end = p_.steps; end > 0;) {
             const std::int64_t begin = (end - 1) / k * k;
-            begin == 0 ? read<T>(p_.x, 0, coarse_state(0), false) : read<S>(p_.checkpoints, begin / k - 1, coarse_state(0), false);
+            if (begin == 0) read<T>(p_.x, 0, coarse_state(0), false);
+            else read<S>(p_.checkpoints, begin / k - 1, coarse_state(0), false);
             for (std::int64_t t = begin, from = 0; t + stride < end; t += stride, ++from) {
-                run(t, t + stride, coarse_state(from), [&](std::int64_t i) { return i == t + stride ? coarse_state(from + 1) : fine_state((i - t) % 2); });
+                const std::int64_t next = t + stride;
+                const auto at = [&](std::int64_t i) { return i == next ? coarse_state(from + 1) : fine_state((i - t) % 2); };
+                run(t, t + stride, coarse_state(from), at);
             }
             for (std::int64_t last = end; last > begin;) {
                 const std::int64_t first = begin + (last - 1 - begin) / stride * stride;

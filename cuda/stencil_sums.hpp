@@ -37,8 +37,8 @@ __device__ S block_sum(S a, Pointer<S> scratch) {
 // Block i sums one gradient: over the channels that share it and over their parts.
 // partial[channel][part][step][sum] -> out[step][shared channel][sum - first].
 template <class P, class K>
-__global__ void add_up_kernel(Pointer<const P> partial, Pointer<K> out, std::int64_t channels, std::int64_t parts, std::int64_t steps,
-                              int sums, int first, int count, std::int64_t out_channels) {
+__global__ void add_up_kernel(Pointer<const P> partial, Pointer<K> out, std::int64_t channels, std::int64_t parts,
+                              std::int64_t steps, int sums, int first, int count, std::int64_t out_channels) {
     using Total = std::conditional_t<is_complex_number<P>, P, double>;
     cuda::SharedMemory shared;
     const auto scratch = shared.array<Total>(static_cast<int>(blockDim.x / 32));
@@ -57,7 +57,8 @@ __global__ void add_up_kernel(Pointer<const P> partial, Pointer<K> out, std::int
 
 // The gradients of steps t ... t + steps - 1 from partial[channel][part][step][kernel_size() taps, then bias].
 template <class P, class K>
-void add_up(const Queue& queue, const Problem& p, std::int64_t t, std::int64_t steps, Pointer<const P> partial, std::int64_t parts) {
+void add_up(const Queue& queue, const Problem& p, std::int64_t t, std::int64_t steps, Pointer<const P> partial,
+            std::int64_t parts) {
     using Total = std::conditional_t<is_complex_number<P>, P, double>;
     const int taps = static_cast<int>(p.kernel_size());
     const auto run = [&](void* out, std::int64_t out_channels, int first, int count) {

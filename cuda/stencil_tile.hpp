@@ -109,6 +109,12 @@ __device__ void with_storage(DType dtype, F&& f) {
     else f(float16(0.0f));
 }
 
+// By value: a choice between elements of an array in registers must not become one of addresses, which registers don't have.
+template <class T>
+QC_HD T pick(bool first, T a, T b) {
+    return first ? a : b;
+}
+
 // A thread's patch of a tile, and the ways to its neighbours.
 template <class T, bool Plain>
 class Tile {
@@ -152,8 +158,7 @@ class Tile {
         if constexpr (!Plain) {
             if (columns.wraps && last_column_ >= 0)
 #pragma unroll
-                for (int c = 0; c < C - 1; ++c)
-                    if (c == last_column_) from_left = v[c];
+                for (int c = 0; c < C - 1; ++c) from_left = pick(c == last_column_, v[c], from_left);
         }
         from_left = __shfl_sync(all, from_left, left_lane_);
         const T from_right = __shfl_sync(all, v[0], right_lane_);
@@ -183,8 +188,8 @@ class Tile {
     // The rows above and below the patch, from the warps there or as the boundary has it. A patch that isn't filled has the
     // latter in its own rows. Every thread of the block takes part.
     __device__ void beyond(Patch& u, T (&above)[C], T (&below)[C], bool adjoint) {
-        const auto mine = edges_ + ((parity_ * warps_ + warp) * 2) * 32 + threadIdx.x % 32;
-        const auto edge = [&](int w, int bottom) { return edges_ + ((parity_ * warps_ + w) * 2 + bottom) * 32 + threadIdx.x % 32; };
+        const int lane = static_cast<int>(threadIdx.x % 32);
+        const auto edge = [&](int w, int bottom) { return edges_ + ((parity_ * warps_ + w) * 2 + bottom) * 32 + lane; };
         Four<T> top, bottom;
 #pragma unroll
         for (int c = 0; c < C; ++c) {
@@ -194,11 +199,10 @@ class Tile {
         if (rows < R)
 #pragma unroll
             for (int y = 0; y < R - 1; ++y)
-                if (y == rows - 1)
 #pragma unroll
-                    for (int c = 0; c < C; ++c) bottom.v[c] = u[y][c];
-        mine[0] = top;
-        mine[32] = bottom;
+                for (int c = 0; c < C; ++c) bottom.v[c] = pick(y == rows - 1, u[y][c], bottom.v[c]);
+        *edge(warp, 0) = top;
+        *edge(warp, 1) = bottom;
         __syncthreads();
         const bool fold = !adjoint && (boundary == Boundary::reflect || boundary == Boundary::replicate);
         Four<T> far{};
@@ -206,7 +210,7 @@ class Tile {
         else if (lines.wraps) far = *edge(last_warp_, 1);
         else if (fold && lines.first)
 #pragma unroll
-            for (int c = 0; c < C; ++c) far.v[c] = boundary == Boundary::reflect ? u[1][c] : u[0][c];
+            for (int c = 0; c < C; ++c) far.v[c] = pick(boundary == Boundary::reflect, u[1][c], u[0][c]);
 #pragma unroll
         for (int c = 0; c < C; ++c) above[c] = far.v[c];
         far = {};
@@ -219,9 +223,8 @@ class Tile {
                 for (int c = 0; c < C; ++c) far.v[c] = above[c];
 #pragma unroll
                 for (int y = 0; y < R - 1; ++y)
-                    if (y == rows - 2)
 #pragma unroll
-                        for (int c = 0; c < C; ++c) far.v[c] = u[y][c];
+                    for (int c = 0; c < C; ++c) far.v[c] = pick(y == rows - 2, u[y][c], far.v[c]);
             }
         }
 #pragma unroll
@@ -229,16 +232,15 @@ class Tile {
         if (rows < R)
 #pragma unroll
             for (int y = 0; y < R; ++y)
-                if (y == rows)
 #pragma unroll
-                    for (int c = 0; c < C; ++c) u[y][c] = below[c];
+                for (int c = 0; c < C; ++c) u[y][c] = pick(y == rows, below[c], u[y][c]);
         parity_ ^= 1;
     }
 
-    // u = the field's points of the tile, zero outside, or u += them. Staged in local memory, so that the loops stay loops and
-    // their addresses don't crowd the registers of the steps.
+    // u = the field's points of the tile, zero outside, or u += them. Staged in local memory, so that the loops stay loops;
+    // volatile, or the steps would keep the copy up to date.
     __device__ void read(const StoredField& field, std::int64_t step, Patch& u, bool add = false) const {
-        T staged[R * C];
+        volatile T staged[R * C];
 #pragma unroll
         for (int i = 0; i < R * C; ++i) staged[i] = T(0);
         with_storage<T>(field.dtype, [&](auto element) {
@@ -250,13 +252,13 @@ class Tile {
     }
     // The points of the core.
     __device__ void write(const Patch& u, const StoredField& field, std::int64_t step) const {
-        T staged[R * C];
+        volatile T staged[R * C];
 #pragma unroll
         for (int i = 0; i < R * C; ++i) staged[i] = u[i / C][i % C];
         with_storage<T>(field.dtype, [&](auto element) {
             using E = decltype(element);
             const auto data = cuda::pointer_cast<E>(field.bytes.data);
-            each_point(field.bytes, step, true, [&](int i, std::int64_t at) { data[at] = E(staged[i]); });
+            each_point(field.bytes, step, true, [&](int i, std::int64_t at) { data[at] = E(T(staged[i])); });
         });
     }
 
@@ -282,20 +284,30 @@ class Tile {
     template <class F>
     __device__ void each_point(const Elements<char>& e, std::int64_t step, bool core, F&& f) const {
         if (idle) return;
-        const std::int64_t plane = step * e.step_stride + batch * e.batch_stride + channel * e.channel_stride;
+        const std::int64_t plane = step * e.step_stride + here(batch) * e.batch_stride + channel * e.channel_stride;
+        const int first_line = here(warp * R), first_column = here(column);
         const int begin = core ? lines.core : 0, end = core ? lines.core_end : lines.extent;
         const int left = core ? columns.core : 0, right = core ? columns.core_end : columns.extent;
 #pragma unroll 1
         for (int y = 0; y < R; ++y) {
-            const int line = warp * R + y;
+            const int line = first_line + y;
             if (line < begin || line >= end) continue;
             const std::int64_t row = plane + wrapped(lines.origin + line, height_) * e.y_stride;
 #pragma unroll
             for (int c = 0; c < C; ++c) {
-                const int x = column + c;
+                const int x = first_column + c;
                 if (x >= left && x < right) f(y * C + c, row + wrapped(columns.origin + x, width_) * e.x_stride);
             }
         }
+    }
+    // i, so that what is computed from it is computed here: held over the steps, addresses would crowd their registers.
+    template <class I>
+    __device__ static I here(I i) {
+#if defined(__CUDA_ARCH__)
+        if constexpr (sizeof(I) == 8) asm volatile("" : "+l"(i));
+        else asm volatile("" : "+r"(i));
+#endif
+        return i;
     }
     __device__ static std::int64_t wrapped(std::int64_t i, std::int64_t n) { return i < 0 ? i + n : i >= n ? i - n : i; }
 
@@ -313,13 +325,6 @@ QC_HD int edges_of(int warps) { return 2 * warps * 2 * 32; }
 template <class T>
 struct StepTaps {
     T k[9], bias;
-
-    __device__ StepTaps(Pointer<const T> taps, Pointer<const T> biases, T skip) {
-#pragma unroll
-        for (int i = 0; i < 9; ++i) k[i] = taps[i];
-        k[4] += skip;
-        bias = biases ? biases[0] : T(0);
-    }
 };
 
 // Settings and parameters of a chain of 3 x 3 steps.
@@ -331,20 +336,33 @@ struct Chain {
     T slope, skip;
 
     explicit Chain(const Problem& p)
-        : taps(pointer<const T>(p.taps)), bias(pointer<const T>(p.bias)), tap_channels(p.tap_channels), bias_channels(p.bias_channels),
-          activation(p.options.activation), slope(static_cast<T>(p.options.slope)), skip(static_cast<T>(p.options.skip)) {}
+        : taps(pointer<const T>(p.taps)), bias(pointer<const T>(p.bias)), tap_channels(p.tap_channels),
+          bias_channels(p.bias_channels), activation(p.options.activation), slope(static_cast<T>(p.options.slope)),
+          skip(static_cast<T>(p.options.skip)) {}
 
-    __device__ StepTaps<T> step(std::int64_t t, std::int64_t c) const {
-        return {taps + (t * tap_channels + (tap_channels == 1 ? 0 : c)) * 9,
-                bias ? bias + t * bias_channels + (bias_channels == 1 ? 0 : c) : Pointer<const T>(nullptr), skip};
+    // With taps and bias moved to those of channel c.
+    __device__ Chain of(std::int64_t c) const {
+        Chain own = *this;
+        if (tap_channels > 1) own.taps += c * 9;
+        if (bias && bias_channels > 1) own.bias += c;
+        return own;
+    }
+    __device__ StepTaps<T> step(std::int64_t t) const {
+        StepTaps<T> step;
+        const auto at = taps + t * tap_channels * 9;
+#pragma unroll
+        for (int i = 0; i < 9; ++i) step.k[i] = at[i];
+        step.k[4] += skip;
+        step.bias = bias ? bias[t * bias_channels] : T(0);
+        return step;
     }
 
-    // Whether the corners of a channel's kernels are zero in all of some steps, so that five taps do. A barrier of the block.
-    __device__ bool star(std::int64_t t0, std::int64_t t1, std::int64_t c) const {
+    // Whether the corners of the kernels are zero in all of some steps, so that five taps do. A barrier of the block.
+    __device__ bool star(std::int64_t t0, std::int64_t t1) const {
         bool corner = false;
         for (std::int64_t i = threadIdx.x; i < 4 * (t1 - t0); i += blockDim.x) {
-            const int corners[4] = {0, 2, 6, 8};
-            if (taps[((t0 + i / 4) * tap_channels + (tap_channels == 1 ? 0 : c)) * 9 + corners[i % 4]] != T(0)) corner = true;
+            const int which = static_cast<int>(i % 4), place = which < 2 ? 2 * which : 2 * which + 2;
+            if (taps[(t0 + i / 4) * tap_channels * 9 + place] != T(0)) corner = true;
         }
         return __syncthreads_or(corner) == 0;
     }
@@ -405,17 +423,17 @@ template <class T, bool Plain>
 __device__ void step(Tile<T, Plain>& tile, const Chain<T>& chain, std::int64_t t, bool star,
                      T (&u)[rows_of_lane][columns_of_lane]) {
     constexpr int points = rows_of_lane * columns_of_lane, C = columns_of_lane;
-    const StepTaps<T> taps = chain.step(t, tile.channel);
+    const StepTaps<T> taps = chain.step(t);
     star ? correlate<true>(tile, taps, u) : correlate<false>(tile, taps, u);
     if (chain.activation == Activation::relu) {
 #pragma unroll
         for (int i = 0; i < points; ++i) u[i / C][i % C] = relu(u[i / C][i % C]);
     } else if (chain.activation != Activation::none) {
-        T staged[points];  // in local memory: a loop that is not unrolled
+        volatile T staged[points];  // in local memory: a loop that is not unrolled
 #pragma unroll
         for (int i = 0; i < points; ++i) staged[i] = u[i / C][i % C];
 #pragma unroll 1
-        for (int i = 0; i < points; ++i) staged[i] = activate(staged[i], chain.activation, chain.slope);
+        for (int i = 0; i < points; ++i) staged[i] = activate(T(staged[i]), chain.activation, chain.slope);
 #pragma unroll
         for (int i = 0; i < points; ++i) u[i / C][i % C] = staged[i];
     }

@@ -1,12 +1,14 @@
-// Gradients on the tiles of stencil_tile.hpp. A block recomputes the trajectory of its tile in segments: the states of one segment
-// lie in shared memory, those that the segments start from in a workspace that stays in the second-level cache and is as large as
-// the blocks at work need, however many images and however many steps there are. Then it goes back through the segment.
+// Gradients on the tiles of stencil_tile.hpp. A block recomputes the trajectory of its tile in segments: the states of one
+// segment lie in shared memory, those that the segments start from in a workspace that is as large as the blocks at work need,
+// however many images there are, and stays in the second-level cache. Then it goes back through the segment.
 //
 // Readers. The gradient to point p gathers, for every tap, the points whose tap reads p: `readers` of that tap. The tap's own
 // gradient is the sum over p of u(p) times the same readers, so that one set of shuffles serves both, whatever the boundary.
 //
 // A point and step of a five-point kernel takes some 27 instructions, 20 of them multiply-adds (5 to recompute, 5 back, 9 for the
 // taps, 1 for the bias), and where the trajectory needs two levels 7 more: the rate at which warps issue bounds it.
+#include <algorithm>
+
 #include "stencil_sums.hpp"
 #include "stencil_tile.hpp"
 #include "stencil_tiled.hpp"
@@ -85,8 +87,23 @@ struct Row {
     }
 };
 
-// d, the gradient to a step's pre-activation, becomes that to the state u before it; times act'(u) if `gates`. Adds to the sums of
-// the lane: of the corners too where their taps are zero (`star`).
+// Adds to what stands right and left of a row's points, which is what the taps that look left and right are read by, what the
+// boundary's folds add.
+template <class T, bool Plain>
+__device__ void fold(const Tile<T, Plain>& tile, Row<T>& row) {
+#pragma unroll
+    for (int c = 0; c < columns_of_lane; ++c) {
+        const int x = tile.column + c;
+        const T left = row.left[c], right = row.right[c];
+        if (tile.reads_itself(tile.columns, x, -1)) row.right[c] += row.here[c];
+        if (tile.reads_back(tile.columns, x, -1)) row.right[c] += left;
+        if (tile.reads_itself(tile.columns, x, 1)) row.left[c] += row.here[c];
+        if (tile.reads_back(tile.columns, x, 1)) row.left[c] += right;
+    }
+}
+
+// d, the gradient to a step's pre-activation, becomes that to the state u before it; times act'(u) if `gates`. Adds to the sums
+// of the lane, those of the corners as well where their taps are zero (`star`).
 template <class T, bool Plain>
 __device__ void readers_step(Tile<T, Plain>& tile, const StepTaps<T>& taps, const Kept<T>& kept, const Chain<T>& chain, bool star,
                              bool gates, T (&d)[rows_of_lane][columns_of_lane], T (&sum)[sums]) {
@@ -112,50 +129,44 @@ __device__ void readers_step(Tile<T, Plain>& tile, const StepTaps<T>& taps, cons
         for (int c = 0; c < C; ++c) next[c] = y < R - 1 ? d[(y + 1) % R][c] : below[c];
         const Row<T> after = row_of(next);
         const int line = tile.warp * R + y;
-        Row<T> up = after, down = before;  // readers by the taps that look up and down
+        Row<T> up = after, middle = here, down = before;  // readers by the taps that look up, nowhere, down
         if constexpr (!Plain) {
             if (tile.reads_itself(tile.lines, line, -1)) up.add(here);
             if (tile.reads_back(tile.lines, line, -1)) up.add(before);
             if (tile.reads_itself(tile.lines, line, 1)) down.add(here);
             if (tile.reads_back(tile.lines, line, 1)) down.add(after);
+            fold(tile, up), fold(tile, middle), fold(tile, down);
         }
-        const bool counts = line >= tile.lines.core && line < tile.lines.core_end;
         const Four<T> u = kept.row(y);
 #pragma unroll
         for (int c = 0; c < C; ++c) {
-            const int x = tile.column + c;
-            // Readers by a row's taps that look left and right.
-            const auto left = [&](const Row<T>& r) {
-                T value = r.right[c];
-                if constexpr (!Plain) {
-                    if (tile.reads_itself(tile.columns, x, -1)) value += r.here[c];
-                    if (tile.reads_back(tile.columns, x, -1)) value += r.left[c];
-                }
-                return value;
-            };
-            const auto right = [&](const Row<T>& r) {
-                T value = r.left[c];
-                if constexpr (!Plain) {
-                    if (tile.reads_itself(tile.columns, x, 1)) value += r.here[c];
-                    if (tile.reads_back(tile.columns, x, 1)) value += r.right[c];
-                }
-                return value;
-            };
-            const T by[9] = {left(up), up.here[c], right(up), left(here), here.here[c], right(here), left(down), down.here[c], right(down)};
-            T g = taps.k[4] * by[4];
-#pragma unroll
-            for (int k = 1; k < 9; k += 2) g = taps.k[k] * by[k] + g;
-            if (!star)
-#pragma unroll
-                for (int k = 0; k < 9; k += 2)
-                    if (k != 4) g = taps.k[k] * by[k] + g;
-            if (counts && (Plain || x < tile.columns.core_end)) {
-#pragma unroll
-                for (int k = 0; k < 9; ++k) sum[k] = by[k] * u.v[c] + sum[k];
-                sum[9] += by[4];
-            }
-            d[y][c] = g;
+            T g = taps.k[4] * middle.here[c];
+            g = taps.k[1] * up.here[c] + g;
+            g = taps.k[3] * middle.right[c] + g;
+            g = taps.k[5] * middle.left[c] + g;
+            d[y][c] = taps.k[7] * down.here[c] + g;
         }
+        if (!star)
+#pragma unroll
+            for (int c = 0; c < C; ++c) {
+                T g = taps.k[0] * up.right[c] + d[y][c];
+                g = taps.k[2] * up.left[c] + g;
+                g = taps.k[6] * down.right[c] + g;
+                d[y][c] = taps.k[8] * down.left[c] + g;
+            }
+        if (line >= tile.lines.core && line < tile.lines.core_end)
+#pragma unroll
+            for (int c = 0; c < C; ++c) {
+                if (!Plain && tile.column + c >= tile.columns.core_end) continue;
+                const Row<T>* const rows[3] = {&up, &middle, &down};
+#pragma unroll
+                for (int k = 0; k < 3; ++k) {
+                    sum[3 * k] = rows[k]->right[c] * u.v[c] + sum[3 * k];
+                    sum[3 * k + 1] = rows[k]->here[c] * u.v[c] + sum[3 * k + 1];
+                    sum[3 * k + 2] = rows[k]->left[c] * u.v[c] + sum[3 * k + 2];
+                }
+                sum[9] += middle.here[c];
+            }
         if (gates) gate(d[y], u, chain);
         before = here;
         here = after;
@@ -196,7 +207,8 @@ __global__ void __launch_bounds__(32 * most_warps<T>) backward_kernel(Backward<T
     const std::int64_t m = b.states_every, k = b.checkpoint_every;
     for (std::int64_t item = blockIdx.x; item < b.tiling.items(); item += gridDim.x) {
         Tile<T, Plain> tile(b.tiling, edges, item);
-        const bool star = b.chain.star(b.t0, b.t1, tile.channel);
+        const Chain<T> chain = b.chain.of(tile.channel);
+        const bool star = chain.star(b.t0, b.t1);
         const bool summed = !tile.idle && tile.column >= tile.columns.core && tile.column < tile.columns.core_end;
         const std::int64_t part = item % (b.tiling.groups * b.tiling.tiles()) * warps + tile.warp;
         const auto partial = b.partial + (tile.channel * b.tiling.parts() + part) * (b.t1 - b.t0) * sums;
@@ -215,7 +227,7 @@ __global__ void __launch_bounds__(32 * most_warps<T>) backward_kernel(Backward<T
                 if (!surveys) start.get(u);
                 const std::int64_t from = surveys ? begin : first, to = surveys ? last_start : last == b.t1 ? last : last - 1;
                 for (std::int64_t t = from; t < to;) {
-                    step(tile, b.chain, t, star, u);
+                    step(tile, chain, t, star, u);
                     ++t;
                     if (!surveys && t < last) Kept<T>(states, t - first - 1).put(u);
                     if (surveys && (t - begin) % b.stride == 0) Kept<T>(starts, (t - begin) / b.stride).put(u);
@@ -231,15 +243,15 @@ __global__ void __launch_bounds__(32 * most_warps<T>) backward_kernel(Backward<T
                         Four<T> after;
 #pragma unroll
                         for (int c = 0; c < columns_of_lane; ++c) after.v[c] = u[y][c];
-                        gate(d[y], after, b.chain);
+                        gate(d[y], after, chain);
                     }
                 }
                 for (std::int64_t t = last - 1; t >= first; --t) {
                     const bool gates = t > b.t0, adds = gates && m && t % m == 0;
                     const Kept<T> state = t == first ? start : Kept<T>(states, t - first - 1);
-                    const StepTaps<T> taps = b.chain.step(t, tile.channel);
+                    const StepTaps<T> taps = chain.step(t);
                     T sum[sums] = {};
-                    readers_step(tile, taps, state, b.chain, star, gates && !adds, d, sum);
+                    readers_step(tile, taps, state, chain, star, gates && !adds, d, sum);
 #pragma unroll
                     for (int i = 0; i < sums; ++i) sum[i] = summed ? sum[i] : T(0);
                     const int which = warp_sums(sum);
@@ -247,7 +259,7 @@ __global__ void __launch_bounds__(32 * most_warps<T>) backward_kernel(Backward<T
                     if (!adds) continue;
                     tile.read(b.grad_states, t / m - 1, d, true);
 #pragma unroll
-                    for (int y = 0; y < rows_of_lane; ++y) gate(d[y], state.row(y), b.chain);
+                    for (int y = 0; y < rows_of_lane; ++y) gate(d[y], state.row(y), chain);
                 }
                 first -= b.stride;
             }
@@ -274,14 +286,14 @@ void tiled_steps_back(const Queue& queue, const Problem& p, std::int64_t t0, std
 
     cuda::Grid grid;
     grid.threads = dim3(static_cast<unsigned>(threads));
-    grid.shared = edges + cuda::SharedMemory::bytes<Four<T>>(static_cast<int>(stride - 1) * rows_of_lane * static_cast<int>(threads));
-    const std::int64_t resident = queue.multiprocessors() * std::max<std::int64_t>(1, static_cast<std::int64_t>(most / (grid.shared + 1024)));
-    grid.blocks = dim3(static_cast<unsigned>(std::min(tiling.items(), resident)));
+    grid.shared = edges + static_cast<std::size_t>(stride - 1) * state;
+    const std::int64_t together = std::max<std::int64_t>(1, static_cast<std::int64_t>(most / (grid.shared + 1024)));
+    grid.blocks = dim3(static_cast<unsigned>(std::min(tiling.items(), queue.multiprocessors() * together)));
     const Workspace starts(queue, grid.blocks.x * static_cast<std::size_t>(segments) * state);
     const Workspace partial(queue, static_cast<std::size_t>(tiling.channels * tiling.parts() * (t1 - t0) * sums) * sizeof(T));
     const Backward<T> b{tiling, Chain<T>(p), t0, t1, p.grad_states ? p.options.states_every : 0, k, stride, segments,
-                        StoredField(from, from_step), StoredField(p.checkpoints), StoredField(gradient), StoredField(p.grad_states),
-                        StoredField(to), pointer<T>(partial.data()), pointer<Four<T>>(starts.data())};
+                        StoredField(from, from_step), StoredField(p.checkpoints), StoredField(gradient),
+                        StoredField(p.grad_states), StoredField(to), pointer<T>(partial.data()), pointer<Four<T>>(starts.data())};
     launch(queue, tiling.plain() ? backward_kernel<T, true> : backward_kernel<T, false>, grid, b);
     if (t1 > t0) add_up<T, T>(queue, p, t0, t1 - t0, pointer<const T>(partial.data()), tiling.parts());
 }
@@ -291,15 +303,17 @@ void tiled_steps_back(const Queue& queue, const Problem& p, std::int64_t t0, std
 template <class T>
 void tiled_backward(const Problem& p) {
     const Queue queue;
-    const std::int64_t k = p.options.checkpoint_every && p.options.checkpoint_every < p.steps ? p.options.checkpoint_every : std::max<std::int64_t>(1, p.steps);
+    const std::int64_t every = p.options.checkpoint_every, k = every ? std::min(every, p.steps) : p.steps;
     if (p.steps == 0 || Tiling(p, most_warps<T>, overlap_unit).whole())
-        return tiled_steps_back<T>(queue, p, 0, p.steps, k, p.x, 0, p.grad_y, p.grad_x);
+        return tiled_steps_back<T>(queue, p, 0, p.steps, std::max<std::int64_t>(1, k), p.x, 0, p.grad_y, p.grad_x);
 
     // Segment by segment, last first: forward from its checkpoint to the states that launches start from, then back.
     const std::size_t bytes = static_cast<std::size_t>(p.batch * p.channels * p.points()) * sizeof(T);
     const std::int64_t starts = (k + steps_of_launch - 1) / steps_of_launch - 1;
     const Workspace states(queue, static_cast<std::size_t>(starts) * bytes), first(queue, bytes), second(queue, bytes);
-    const auto state = [&](std::int64_t i) { return plane_field<T>(p, static_cast<char*>(states.data()) + static_cast<std::size_t>(i) * bytes); };
+    const auto state = [&](std::int64_t i) {
+        return plane_field<T>(p, static_cast<char*>(states.data()) + static_cast<std::size_t>(i) * bytes);
+    };
     Field gradient = p.grad_y;
     bool odd = false;
     for (std::int64_t end = p.steps; end > 0;) {

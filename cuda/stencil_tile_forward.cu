@@ -24,11 +24,12 @@ __global__ void __launch_bounds__(32 * most_warps<T>) forward_kernel(Forward<T> 
     const auto edges = shared.array<Four<T>>(edges_of(static_cast<int>(blockDim.x) / 32));
     for (std::int64_t item = blockIdx.x; item < f.tiling.items(); item += gridDim.x) {
         Tile<T, Plain> tile(f.tiling, edges, item);
-        const bool star = f.chain.star(f.t0, f.t1, tile.channel);
+        const Chain<T> chain = f.chain.of(tile.channel);
+        const bool star = chain.star(f.t0, f.t1);
         typename Tile<T, Plain>::Patch u;
         tile.read(f.from, 0, u);
         for (std::int64_t t = f.t0; t < f.t1;) {
-            step(tile, f.chain, t, star, u);
+            step(tile, chain, t, star, u);
             ++t;
             if (f.states_every && t % f.states_every == 0) tile.write(u, f.states, t / f.states_every - 1);
             if (f.checkpoint_every && t % f.checkpoint_every == 0 && t < f.steps)
@@ -41,8 +42,8 @@ __global__ void __launch_bounds__(32 * most_warps<T>) forward_kernel(Forward<T> 
 }  // namespace
 
 template <class T>
-void tiled_steps(const Queue& queue, const Problem& p, std::int64_t t0, std::int64_t t1, const Field& from, std::int64_t from_step,
-                 const Field& to, bool extras) {
+void tiled_steps(const Queue& queue, const Problem& p, std::int64_t t0, std::int64_t t1, const Field& from,
+                 std::int64_t from_step, const Field& to, bool extras) {
     const int overlap = static_cast<int>((t1 - t0 + overlap_unit - 1) / overlap_unit) * overlap_unit;
     Forward<T> f{Tiling(p, most_warps<T>, overlap), Chain<T>(p), t0, t1, p.steps, 0, 0,
                  StoredField(from, from_step), StoredField(to), {}, {}};
@@ -57,8 +58,10 @@ void tiled_steps(const Queue& queue, const Problem& p, std::int64_t t0, std::int
     grid.shared = cuda::SharedMemory::bytes<Four<T>>(edges_of(f.tiling.warps));
     launch(queue, f.tiling.plain() ? forward_kernel<T, true> : forward_kernel<T, false>, grid, f);
 }
-template void tiled_steps<float>(const Queue&, const Problem&, std::int64_t, std::int64_t, const Field&, std::int64_t, const Field&, bool);
-template void tiled_steps<double>(const Queue&, const Problem&, std::int64_t, std::int64_t, const Field&, std::int64_t, const Field&, bool);
+template void tiled_steps<float>(const Queue&, const Problem&, std::int64_t, std::int64_t, const Field&, std::int64_t,
+                                 const Field&, bool);
+template void tiled_steps<double>(const Queue&, const Problem&, std::int64_t, std::int64_t, const Field&, std::int64_t,
+                                  const Field&, bool);
 
 template <class T>
 void tiled_forward(const Problem& p) {

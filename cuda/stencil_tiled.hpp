@@ -16,8 +16,8 @@ void tiled_backward(const Problem& p);
 
 // Steps t0 ... t1 - 1, of one launch; with `extras` the states and checkpoints between are stored too.
 template <class T>
-void tiled_steps(const Queue& queue, const Problem& p, std::int64_t t0, std::int64_t t1, const Field& from, std::int64_t from_step,
-                 const Field& to, bool extras);
+void tiled_steps(const Queue& queue, const Problem& p, std::int64_t t0, std::int64_t t1, const Field& from,
+                 std::int64_t from_step, const Field& to, bool extras);
 
 // A contiguous field of x's shape in the compute type.
 template <class T>

@@ -120,6 +120,11 @@ def test_options(dtype: torch.dtype, device: Any) -> None:
         check_backward(device, chain)
 
 
+def test_long_trajectories_in_two_levels(device: Any) -> None:
+    """Step by step, larger than what is kept whole: every few states first, then those between."""
+    check_backward(device, make_chain((2, 1, 17_000), 3, 64, boundary="periodic"), REFERENCE)
+
+
 def test_strides(device: Any) -> None:
     for kernel in (3, 5):
         chain = make_chain((2, 3, 5, 8), kernel, 2, dtype=torch.float32)
