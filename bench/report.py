@@ -23,8 +23,8 @@ from .resident import Peak, available
 from .schrodinger import section as schrodinger
 from .stencil import cases, memory, overhead
 from .stencil import measure as measured
-from .stencil.peers import Disagreement
 from .table import Table
+from .timing import Disagreement
 
 QUICK_POINTS, QUICK_STEPS = 4096, 5
 

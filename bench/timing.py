@@ -16,6 +16,10 @@ from typing import Any
 Run = Callable[[], Any]
 
 
+class Disagreement(Exception):
+    """What a peer computes isn't what qcore computes: the two are not to be compared."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Seconds per call of two rivals, sample i of one taken next to sample i of the other.
@@ -62,27 +66,33 @@ def compare(
     return Comparison(*samples)
 
 
-def interleave(runs: Sequence[Run], repeats: Sequence[int], rounds: int) -> list[list[float]]:
+def sample_wall(run: Run, repeats: int) -> float:
+    """Seconds of a call, the mean of so many."""
+    start = perf_counter()
+    for _ in range(repeats):
+        run()
+    return (perf_counter() - start) / repeats
+
+
+def interleave(
+    runs: Sequence[Run],
+    repeats: Sequence[int],
+    rounds: int,
+    sample: Callable[[Run, int], float] = sample_wall,
+) -> list[list[float]]:
     """Seconds per call of each run: a sample of `repeats` calls in each round, every other one backwards."""
     samples: list[list[float]] = [[] for _ in runs]
     with no_collection():
         for number in range(rounds):
             order = range(len(runs)) if number % 2 == 0 else reversed(range(len(runs)))
             for index in order:
-                samples[index].append(_sample(runs[index], repeats[index]))
+                samples[index].append(sample(runs[index], repeats[index]))
     return samples
 
 
 def once(run: Run) -> float:
     """Seconds of one call."""
-    return _sample(run, 1)
-
-
-def _sample(run: Run, repeats: int) -> float:
-    start = perf_counter()
-    for _ in range(repeats):
-        run()
-    return (perf_counter() - start) / repeats
+    return sample_wall(run, 1)
 
 
 @contextmanager

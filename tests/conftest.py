@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 
 from devices import SEED, Elsewhere, emulation, require
 
-# On a shared runner a slow example says nothing, and a failure has to come back on the next run.
-settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+if find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    # On a shared runner a slow example says nothing, and a failure has to come back on the next run.
+    settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
+    settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# Packages of the extra `test` to do without, where nothing can be installed: see bench/gpu.sh.
+WITHOUT = os.environ.get("QCORE_TEST_WITHOUT", "").split()
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out."""
+    return [f"without files that import {' or '.join(WITHOUT)}"] if WITHOUT else []
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out test files that import what there is to do without."""
+    if not WITHOUT or not collection_path.match("test_*.py"):
+        return None
+    pattern = rf"^(from|import) ({'|'.join(map(re.escape, WITHOUT))})\b"
+    return True if re.search(pattern, collection_path.read_text(), re.MULTILINE) else None
 
 
 @pytest.fixture(autouse=True)

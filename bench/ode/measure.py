@@ -8,7 +8,7 @@ from typing import Any
 
 from ..resident import available
 from ..table import Table
-from ..timing import Comparison, compare
+from ..timing import Comparison, Disagreement, compare
 from . import memory
 from .flows import DIFFUSION_TIMES, WAYS, Flow, conv2d, errors, ours
 
@@ -24,10 +24,6 @@ ERRORS_NOTE = """\
 du/dt = tanh(a^2/2 u_xx) on a ring of 32 points over the time T, from noise, rk4, 128 steps, float32: gradient
 to the stencil. Backwards in time rounding errors of u grow by up to e^(2 a^2 T), and the adjoint takes u from
 there."""
-
-
-class Disagreement(AssertionError):
-    """The conv2d flow does not give the gradients of ours."""
 
 
 @dataclass

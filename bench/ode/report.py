@@ -18,7 +18,7 @@ import torch
 
 from .. import machine, timing
 from .flows import DIFFUSION_TIMES, FLOWS, WAYS
-from .measure import Disagreement, Row, error_growth, error_table, measure, table
+from .measure import Row, error_growth, error_table, measure, table
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
                         peaks=not arguments.quick,
                     )
                 )
-    except Disagreement as error:
+    except timing.Disagreement as error:
         print(f"WRONG: {error}", file=sys.stderr)
         return 1
     say("error against the time of diffusion")

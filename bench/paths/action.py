@@ -14,7 +14,7 @@ from qcore import _core, paths
 
 from ..ceiling import Ceilings
 from ..table import Table
-from ..timing import Comparison, compare, interleave
+from ..timing import Comparison, Disagreement, compare, interleave
 
 PREFIX = "paths/action/"
 QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]
@@ -99,18 +99,21 @@ def torch_force(phi: Tensor, _: str) -> Tensor:
     return 4 * phi - around + phi * (-1.0 + 4 * 0.3 * phi * phi)
 
 
-def theirs(case: Case, x: Tensor) -> tuple[Run, Run]:
-    """Torch eager, and compiled."""
-    function = {"network": torch_network, "field": torch_force}.get(case.kind, torch_action)
-    compiled = torch.compile(function, dynamic=False)
+def make(case: Case, device: str = "cpu") -> Tensor:
+    """Random paths, fields or weights."""
+    x = 0.5 * torch.randn(case.shape, generator=torch.Generator().manual_seed(0))
+    return (0.1 * x if case.kind == "network" else x).to(device)
 
-    def runner(f: Any) -> Run:
-        if case.kind != "gradient":
-            return lambda: f(x, case.scheme)
-        leaf = x.clone().requires_grad_()
-        return lambda: torch.autograd.grad(f(leaf, case.scheme).sum(), leaf)[0]
 
-    return runner(function), runner(compiled)
+def theirs(case: Case, x: Tensor, *, compiled: bool) -> Run:
+    """Torch eager, or compiled."""
+    function: Any = {"network": torch_network, "field": torch_force}.get(case.kind, torch_action)
+    if compiled:
+        function = torch.compile(function, dynamic=False)
+    if case.kind != "gradient":
+        return lambda: function(x, case.scheme)
+    leaf = x.clone().requires_grad_()
+    return lambda: torch.autograd.grad(function(leaf, case.scheme).sum(), leaf)[0]
 
 
 def ours(case: Case, x: Tensor) -> Run:
@@ -181,16 +184,10 @@ class Row:
         }
 
 
-class Disagreement(RuntimeError):
-    """A peer computed something else."""
-
-
 def measure(case: Case, *, seconds: float) -> Row:
     """Time one case against both peers, which have to agree with it first."""
-    x = 0.5 * torch.randn(case.shape, generator=torch.Generator().manual_seed(0))
-    if case.kind == "network":
-        x = 0.1 * x
-    mine, (eager, compiled) = ours(case, x), theirs(case, x)
+    x = make(case)
+    mine, eager, compiled = ours(case, x), theirs(case, x, compiled=False), theirs(case, x, compiled=True)
     expected = mine().double()
     error = max(
         float((run().double() - expected).abs().max() / expected.abs().max()) for run in (eager, compiled)

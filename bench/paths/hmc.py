@@ -72,7 +72,7 @@ CASES = [
 ]
 
 
-def ours(case: Case) -> Run:
+def ours(case: Case, device: str = "cpu") -> Run:
     """The kernel."""
     common: dict[str, Any] = {
         "chains": case.chains,
@@ -89,7 +89,7 @@ def ours(case: Case) -> Run:
         )
     else:
         engine = paths.Hmc(QUARTIC, slices=case.side, dt=DT, fourier_acceleration=case.accelerated, **common)
-    state = engine.start()
+    state = {name: part.to(device) for name, part in engine.start().items()}
     return lambda: engine.advance(state, 0, case.trajectories, warmup=False)
 
 
@@ -121,8 +121,8 @@ def path_action(x: Any, roll: Any) -> Any:
     return link * link / (2 * DT) + DT * square * (0.5 + square)
 
 
-def torch_trajectories(case: Case, *, compiled: bool) -> Run:
-    """Eager or compiled torch."""
+def torch_trajectories(case: Case, device: str = "cpu", *, compiled: bool) -> Run:
+    """Eager or compiled torch; the state stays where it is, so that a CUDA graph moves it on."""
     force, action = (field_force, field_action) if case.field else (path_force, path_action)
 
     def kick_and_drift(x: Tensor, p: Tensor, kick: float) -> tuple[Tensor, Tensor]:
@@ -134,21 +134,22 @@ def torch_trajectories(case: Case, *, compiled: bool) -> Run:
 
     if compiled:
         kick_and_drift, energy = torch.compile(kick_and_drift), torch.compile(energy)
-    state = {"x": torch.full((case.chains, *case.shape), 0.3, dtype=case.dtype)}
+    state = torch.full((case.chains, *case.shape), 0.3, dtype=case.dtype, device=device)
     column = (case.chains, *[1] * len(case.shape))
 
     @torch.no_grad()
     def run() -> None:
+        x = state
         for _ in range(case.trajectories):
-            x = state["x"]
             p = torch.randn_like(x)
             before = energy(x, p)
             y = x
             for s in range(STEPS):
                 y, p = kick_and_drift(y, p, STEP if s else 0.5 * STEP)
             p = p + 0.5 * STEP * force(y, torch.roll)
-            yes = torch.rand(case.chains, dtype=case.dtype) < torch.exp(before - energy(y, p))
-            state["x"] = torch.where(yes.view(column), y, x)
+            yes = torch.rand_like(before) < torch.exp(before - energy(y, p))
+            x = torch.where(yes.view(column), y, x)
+        state.copy_(x)
 
     run()
     return run
@@ -180,18 +181,14 @@ def numpy_trajectories(case: Case) -> Run:
     return run
 
 
-class Disagreement(AssertionError):
-    """What the peers would move isn't what the kernel moves."""
-
-
-def check(case: Case) -> None:
+def check(case: Case, device: str = "cpu") -> None:
     """A few steps of the peers' forces beside the kernel's, from the same momenta.
 
     Raises:
         Disagreement: they differ.
     """
     force = field_force if case.field else path_force
-    x, p = (torch.randn(2, *case.shape, dtype=torch.float64) for _ in range(2))
+    x, p = (torch.randn(2, *case.shape, dtype=torch.float64).to(device) for _ in range(2))
     y, w = x.clone(), p.clone()
     if case.field:
         leapfrog_phi4(field_model(MASS2, COUPLING, "lattice"), step=STEP, steps=3, phi=y, momenta=w)
@@ -202,7 +199,7 @@ def check(case: Case) -> None:
         p = p + (STEP if s else STEP / 2) * force(x, torch.roll)
         x = x + STEP * p
     if not torch.allclose(x, y, rtol=1e-10, atol=1e-10):
-        raise Disagreement(f"{case.name}: paths differ by {float((x - y).abs().max())}")
+        raise timing.Disagreement(f"{case.name}: paths differ by {float((x - y).abs().max())}")
 
 
 PEERS: dict[str, Callable[[Case], Run]] = {

@@ -54,7 +54,7 @@ CASES = [
 ]
 
 
-def ours(case: Case) -> Sweeps:
+def ours(case: Case, device: str = "cpu") -> Sweeps:
     """The kernel, measuring only at the end of a call as the peers do."""
     engine = paths.Metropolis(
         COEFFICIENTS,
@@ -67,7 +67,7 @@ def ours(case: Case) -> Sweeps:
         seed=1,
         dtype=case.dtype,
     )
-    state = engine.start()
+    state = {name: part.to(device) for name, part in engine.start().items()}
     return lambda: engine.advance(state, 0, case.sweeps, warmup=False)
 
 
@@ -116,15 +116,17 @@ def torch_sweep(x: Tensor, k: float, scale: float) -> Tensor:
     return torch.stack([even, odd])
 
 
-def torch_checkerboard(case: Case, *, compiled: bool) -> Sweeps:
-    """Even and odd beads in tensors of their own, so that nothing is gathered."""
+def torch_checkerboard(case: Case, device: str = "cpu", *, compiled: bool) -> Sweeps:
+    """Even and odd beads in halves of their own, so that nothing is gathered; they stay where they are."""
     sweep = torch.compile(torch_sweep) if compiled else torch_sweep
-    state = {"x": torch.zeros(2, case.slices // 2, case.chains, dtype=case.dtype)}
+    state = torch.zeros(2, case.slices // 2, case.chains, dtype=case.dtype, device=device)
 
     @torch.no_grad()
-    def sweeps() -> None:
+    def sweeps() -> Tensor:
+        x = state
         for _ in range(case.sweeps):
-            state["x"] = sweep(state["x"], link(case), BETA / case.slices)
+            x = sweep(x, link(case), BETA / case.slices)
+        return state.copy_(x)
 
     sweeps()
     return sweeps

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in arguments.only or SUITES:
         try:
             table, records[name] = SUITES[name](ceilings, arguments.quick)
-        except (transfer.Disagreement, action.Disagreement, hmc.Disagreement) as error:
+        except timing.Disagreement as error:
             print(f"WRONG: {name}: {error}", file=sys.stderr)
             return 1
         tables.append(table)

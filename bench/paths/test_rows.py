@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,8 +33,9 @@ def _actions() -> Iterator[tuple[str, str, Build]]:
             return torch.rand(case.shape, generator=torch.Generator().manual_seed(0))
 
         yield case.name, "qcore", lambda case=case, x=x: action.ours(case, x())
-        for number, peer in enumerate(("torch eager", "torch compiled")):
-            yield case.name, peer, lambda case=case, x=x, number=number: action.theirs(case, x())[number]
+        for peer in ("torch eager", "torch compiled"):
+            build = partial(action.theirs, compiled=peer == "torch compiled")
+            yield case.name, peer, lambda case=case, x=x, build=build: build(case, x())
 
 
 def _samplers() -> Iterator[tuple[str, str, Build]]:

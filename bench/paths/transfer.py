@@ -15,7 +15,7 @@ from qcore.paths import transfer
 
 from ..ceiling import Ceilings
 from ..table import Table
-from ..timing import Comparison, compare
+from ..timing import Comparison, Disagreement, compare
 
 QUICK_SITES, QUICK_STEPS = 256, 4
 PEER_STEPS = 20  # at most so many are asked of a peer; times are compared per step
@@ -83,7 +83,7 @@ class Problem(NamedTuple):
     gates: Tensor | None
 
 
-def make(case: Case) -> Problem:
+def make(case: Case, device: str = "cpu") -> Problem:
     """A spread-out state, a normalised bell of taps."""
     generator = torch.Generator().manual_seed(0)
     dtype = getattr(torch, case.dtype)
@@ -94,7 +94,7 @@ def make(case: Case) -> Problem:
     if case.gates:
         gates = 0.5 + torch.rand(case.sites, generator=generator, dtype=real)
     made = psi.to(dtype), bell.to(dtype), None if gates is None else gates.to(dtype)
-    return Problem(*made)
+    return Problem(*(None if tensor is None else tensor.to(device) for tensor in made))
 
 
 Run = Callable[[], Any]
@@ -127,9 +127,9 @@ def _trained(forward: Step, psi: Tensor, taps: Tensor) -> Run:
 def peers_of(case: Case) -> dict[str, Callable[[Case, Problem], Run]]:
     """The strongest things to write instead."""
     if case.semiring == "log":
-        return {"linear": _linear, "torch logsumexp": _windows(_logsumexp)}
+        return {"linear": _linear, "torch logsumexp": windows(logsumexp)}
     if case.semiring == "max":
-        return {"torch amax": _windows(lambda windows: windows.amax(-1))}
+        return {"torch amax": windows(lambda window: window.amax(-1))}
     if case.semiring == "complex":
         return {"torch slices": _loop(_slices, False), "torch slices compiled": _loop(_slices, True)}
     return {
@@ -155,8 +155,9 @@ def _slices(psi: Tensor, taps: Tensor) -> Tensor:
     )
 
 
-def _logsumexp(windows: Tensor) -> Tensor:
-    return torch.logsumexp(windows, -1)
+def logsumexp(window: Tensor) -> Tensor:
+    """Over the taps."""
+    return torch.logsumexp(window, -1)
 
 
 def _loop(step: Step, compiled: bool) -> Callable[[Case, Problem], Run]:
@@ -175,24 +176,27 @@ def _loop(step: Step, compiled: bool) -> Callable[[Case, Problem], Run]:
     return build
 
 
-def _windows(reduce: Callable[[Tensor], Tensor]) -> Callable[[Case, Problem], Run]:
+def windows(reduce: Callable[[Tensor], Tensor], compiled: bool = False) -> Callable[[Case, Problem], Run]:
+    """A loop over steps of logarithms: `reduce` of every site's window plus the taps."""
+
     def build(case: Case, problem: Problem) -> Run:
         psi, taps = problem.psi.log(), problem.taps.log()
         half = case.kernel // 2
 
+        def step(p: Tensor) -> Tensor:
+            return reduce(F.pad(p, (half, half), value=float("-inf")).unfold(-1, case.kernel, 1) + taps)
+
+        one = torch.compile(step, dynamic=False) if compiled else step
+
         def run() -> Tensor:
             p = psi
             for _ in range(case.steps):
-                p = reduce(F.pad(p, (half, half), value=float("-inf")).unfold(-1, case.kernel, 1) + taps)
+                p = one(p)
             return p
 
         return run
 
     return build
-
-
-class Disagreement(Exception):
-    """A peer's result is not ours."""
 
 
 @dataclass
@@ -272,14 +276,19 @@ def measure(case: Case, *, seconds: float = 3.0, say: Callable[[str], None] = la
             row.failed[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             continue
         if name != "linear":
-            _check(name, got, answer)
+            check(name, got, answer)
         timed = compare(mine, theirs, seconds=seconds, sample=min(0.02, seconds / 20))
         ours_each = [t / case.steps for t in timed.ours]
         row.matches[name] = Comparison(ours_each, [t / peer.steps for t in timed.theirs])
     return row
 
 
-def _check(name: str, got: Any, answer: Any) -> None:
+def check(name: str, got: Any, answer: Any) -> None:
+    """Refuse a peer whose result is not qcore's.
+
+    Raises:
+        Disagreement: with the largest difference.
+    """
     for a, b in zip(*((x if isinstance(x, tuple) else (x,)) for x in (got, answer)), strict=True):
         if not torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max())):
             raise Disagreement(f"{name}: largest difference {float((a - b).abs().max())}")

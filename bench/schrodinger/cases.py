@@ -128,12 +128,17 @@ class Runner:
     read: Callable[[Any], Tensor] = lambda psi: psi
 
 
-def make(case: Case) -> Problem:
+def make(case: Case, device: str = "cpu") -> Problem:
     """Packets of several momenta in a lattice.
 
     Everything scales with the grid but its spacing. The packets' tails stay above 1e-13 of their maxima along
     an axis: subnormal numbers would slow some processors.
     """
+    with torch.device(device):
+        return _made(case)
+
+
+def _made(case: Case) -> Problem:
     momenta = torch.linspace(0.0, 1.0, case.batch, dtype=torch.float64)
     psi = torch.ones(case.batch, *(1,) * len(case.space), dtype=torch.complex128)
     potential = torch.zeros(case.space, dtype=torch.float64)

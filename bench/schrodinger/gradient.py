@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..stencil.measure import Verdict
 from ..table import Table
-from ..timing import interleave, once
+from ..timing import Disagreement, interleave, once
 from .cases import Case, Problem, make
 from .measure import described
-from .peers import Disagreement, peers_of, propagated, with_steps
+from .peers import peers_of, propagated, with_steps
 
 CHECK_STEPS, CHANGE = 6, 1e-3
 TOLERANCE = {torch.complex128: 1e-6, torch.complex64: 1e-3}

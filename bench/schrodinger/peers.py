@@ -19,6 +19,7 @@ from torch import Tensor
 from qcore import schrodinger
 from qcore._ops import schrodinger as ops
 
+from ..timing import Disagreement
 from .cases import BANDED, DT, FFT, GTTRS, RESOLVED, SPACING, Case, Problem, Runner
 from .lapack import gbtrs, gttrs, gttrs_along_axes, numpy_type, solve_banded
 from .tridiagonal import MASS, coefficients, halved, potential_of
@@ -53,10 +54,6 @@ class Peer:
     def tolerance(self) -> dict[torch.dtype, float]:
         """By the type of psi."""
         return SAME if self.exact else dict.fromkeys(SAME, NEARLY)
-
-
-class Disagreement(Exception):
-    """A peer and qcore differ by more than they may."""
 
 
 def ours(problem: Problem) -> Runner:
@@ -150,7 +147,7 @@ def split_step(problem: Problem) -> Runner:
 
     Transforms into kept memory (out=) are slower than those that allocate where malloc keeps what is freed.
     """
-    case, drift = problem.case, drift_of(problem.case)
+    case, drift = problem.case, drift_of(problem.case).to(problem.psi.device)
     axes = tuple(range(1, 1 + len(case.space)))
     kicks = [turned(problem.at(0), fraction, case) for fraction in (0.5, 1.0)]
 

@@ -10,9 +10,9 @@ from .. import calls
 from ..ceiling import Ceilings
 from ..resident import Peak, available
 from ..table import Table
+from ..timing import Disagreement
 from . import gradient, measure, memory, overhead
 from .cases import PREFIX, gradients, rows
-from .peers import Disagreement
 
 QUICK_POINTS, QUICK_STEPS = 2048, 5
 OVERHEAD, PEAKS = f"{PREFIX}call", f"{PREFIX}peaks"

@@ -79,5 +79,5 @@ def mass_times(psi: Array, order: int, periodic: bool, out: Array) -> None:
 
 def potential_of(problem: Problem, step: int = 0) -> Array:
     """V of a step, as numpy has it."""
-    found: Array = problem.at(step).numpy()
+    found: Array = problem.at(step).numpy(force=True)
     return found

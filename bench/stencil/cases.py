@@ -112,11 +112,11 @@ def last(indices: Iterable[int | slice]) -> tuple[Any, ...]:
     return (..., *indices)
 
 
-def make(case: Case, seed: int = 0) -> Problem:
+def make(case: Case, seed: int = 0, device: str = "cpu") -> Problem:
     """Random arrays for a case: x and grad_y normal, taps small, of both signs, with sum 0.
 
     With sum 0 a step keeps the mean (but for the ReLU and the edge), so that values neither blow up nor sink
-    among the subnormal numbers, which would slow some processors.
+    among the subnormal numbers, which would slow some processors. The numbers are the same on every device.
     """
     generator = torch.Generator().manual_seed(seed)
     compute = torch.float64 if case.dtype == torch.float64 else torch.float32
@@ -133,7 +133,7 @@ def make(case: Case, seed: int = 0) -> Problem:
     for point, weight in zip(neighbours, weights.unbind(-1), strict=True):
         taps[last(point)] = weight
     taps[last(centre)] = -weights.sum(-1)
-    return Problem(case, normal(), taps, normal())
+    return Problem(case, *(tensor.to(device) for tensor in (normal(), taps, normal())))
 
 
 IMAGES, DEPTHWISE, PLANE = (2048, 1, 28, 28), (64, 32, 28, 28), (1, 1, 2048, 2048)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from qcore import stencil
 
+from ..timing import Disagreement
 from .cases import Case, Problem, last
 
 PAD_MODES = {"zero": "constant", "periodic": "circular", "reflect": "reflect", "replicate": "replicate"}
@@ -74,10 +75,6 @@ class Peer:
     usual: bool = False
     compiled: bool = False
     whole: bool = False
-
-
-class Disagreement(Exception):
-    """A peer and qcore differ by more than rounding."""
 
 
 def ours(problem: Problem) -> Runner:

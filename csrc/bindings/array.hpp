@@ -43,8 +43,8 @@ struct HostArray : Array {
 // None stands for an absent argument.
 class OptionalArray {
   public:
-    OptionalArray(pybind11::handle object, const char* name) {
-        if (!object.is_none()) array_.emplace(object, name);
+    OptionalArray(pybind11::handle object, const char* name, Memory memory = Memory::kernels) {
+        if (!object.is_none()) array_.emplace(object, name, memory);
     }
     const TensorView* view() const { return array_ ? &array_->view() : nullptr; }
 

@@ -23,7 +23,8 @@ paths::Action settings(const Array& coefficients, bool table, double start, doub
 void action(py::handle x, py::handle x_ini, py::handle x_fin, py::handle coefficients, py::handle factors, py::handle out, bool table,
             double start, double spacing, int scheme, bool periodic, double lambda, int parameters, double dt, bool hold_ends,
             int backend) {
-    const Array ax(x, "x"), acoefficients(coefficients, "coefficients"), afactors(factors, "factors"), aout(out, "out");
+    const Array ax(x, "x"), acoefficients(coefficients, "coefficients"), aout(out, "out");
+    const HostArray afactors(factors, "factors");
     const OptionalArray aini(x_ini, "x_ini"), afin(x_fin, "x_fin");
     py::gil_scoped_release release;
     paths::action(settings(acoefficients, table, start, spacing, scheme, periodic, lambda, parameters, dt, aini, afin, hold_ends, backend),
@@ -34,7 +35,8 @@ void action_gradient(py::handle x, py::handle x_ini, py::handle x_fin, py::handl
                      py::handle grad_x, py::handle grad_ini, py::handle grad_fin, py::handle grad_coefficients, bool table,
                      double start, double spacing, int scheme, bool periodic, double lambda, int parameters, double dt,
                      bool hold_ends, int backend) {
-    const Array ax(x, "x"), acoefficients(coefficients, "coefficients"), afactors(factors, "factors");
+    const Array ax(x, "x"), acoefficients(coefficients, "coefficients");
+    const HostArray afactors(factors, "factors");
     const Array agrad(grad, "grad"), agrad_x(grad_x, "grad_x");
     const OptionalArray aini(x_ini, "x_ini"), afin(x_fin, "x_fin"), agrad_ini(grad_ini, "grad_ini"), agrad_fin(grad_fin, "grad_fin");
     const OptionalArray agrad_coefficients(grad_coefficients, "grad_coefficients");
@@ -60,14 +62,16 @@ void integrate_adjoint(py::handle grad_x, py::handle grad_w, py::handle grad_ini
 }
 
 void phi4_action(py::handle phi, py::handle factors, py::handle out, bool midpoint, bool periodic, bool reference) {
-    const Array aphi(phi, "phi"), afactors(factors, "factors"), aout(out, "out");
+    const Array aphi(phi, "phi"), aout(out, "out");
+    const HostArray afactors(factors, "factors");
     py::gil_scoped_release release;
     paths::phi4_action({midpoint, periodic, reference}, aphi.view(), afactors.view(), aout.view());
 }
 
 void phi4_gradient(py::handle phi, py::handle factors, py::handle grad, py::handle grad_phi, bool midpoint, bool periodic,
                    bool reference) {
-    const Array aphi(phi, "phi"), afactors(factors, "factors"), agrad(grad, "grad"), agrad_phi(grad_phi, "grad_phi");
+    const Array aphi(phi, "phi"), agrad(grad, "grad"), agrad_phi(grad_phi, "grad_phi");
+    const HostArray afactors(factors, "factors");
     py::gil_scoped_release release;
     paths::phi4_gradient({midpoint, periodic, reference}, aphi.view(), afactors.view(), agrad.view(), agrad_phi.view());
 }

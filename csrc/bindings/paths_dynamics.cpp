@@ -18,6 +18,9 @@ namespace {
 using Integer = std::int64_t;
 using Integers = std::vector<std::int64_t>;
 
+// A polynomial is read before a launch, a table by the kernels.
+Memory potential_memory(bool table) { return table ? Memory::kernels : Memory::host; }
+
 paths::Potential potential_of(bool table, double start, double inverse_spacing) {
     paths::Potential p;
     p.table = table;
@@ -39,7 +42,7 @@ paths::Trajectories trajectories(Integer first, Integer count, Integer steps, do
 void hmc_paths(py::handle potential, bool table, double start, double inverse_spacing, double mass, double hbar, double dt, double frequency,
                const Integers& lags, Integer first, Integer count, Integer steps, double jitter, bool tune, double target, double step,
                double longest, std::uint64_t seed, py::handle x, py::handle tuning, py::handle measured, py::handle accepted) {
-    const Array apotential(potential, "potential"), ax(x, "x"), atuning(tuning, "tuning"), ameasured(measured, "measured"),
+    const Array apotential(potential, "potential", potential_memory(table)), ax(x, "x"), atuning(tuning, "tuning"), ameasured(measured, "measured"),
         aaccepted(accepted, "accepted");
     py::gil_scoped_release release;
     paths::hmc_paths(path_model(table, start, inverse_spacing, mass, hbar, dt, frequency, lags), apotential.view(),
@@ -58,7 +61,7 @@ void hmc_phi4(double row_stiffness, double column_stiffness, double quadratic, d
 
 void leapfrog_paths(py::handle potential, bool table, double start, double inverse_spacing, double mass, double hbar, double dt,
                     double frequency, double step, Integer steps, py::handle x, py::handle momenta, py::handle energies) {
-    const Array apotential(potential, "potential"), ax(x, "x"), amomenta(momenta, "momenta"), aenergies(energies, "energies");
+    const Array apotential(potential, "potential", potential_memory(table)), ax(x, "x"), amomenta(momenta, "momenta"), aenergies(energies, "energies");
     py::gil_scoped_release release;
     paths::leapfrog_paths(path_model(table, start, inverse_spacing, mass, hbar, dt, frequency, {}), apotential.view(), step, steps, ax.view(),
                           amomenta.view(), aenergies.view());
@@ -73,7 +76,7 @@ void leapfrog_phi4(double row_stiffness, double column_stiffness, double quadrat
 
 void langevin(py::handle potential, bool table, double start, double inverse_spacing, int scheme, double dt, double diffusion, Integer first,
               Integer count, Integer steps, const Integers& lags, std::uint64_t seed, py::handle x, py::handle measured, py::handle failed) {
-    const Array apotential(potential, "potential"), ax(x, "x"), ameasured(measured, "measured"), afailed(failed, "failed");
+    const Array apotential(potential, "potential", potential_memory(table)), ax(x, "x"), ameasured(measured, "measured"), afailed(failed, "failed");
     py::gil_scoped_release release;
     paths::langevin({static_cast<paths::LangevinScheme>(scheme), dt, diffusion, first, count, steps, lags, seed},
                     potential_of(table, start, inverse_spacing), apotential.view(), ax.view(), ameasured.view(), afailed.view());
@@ -81,9 +84,9 @@ void langevin(py::handle potential, bool table, double start, double inverse_spa
 
 void dmc(py::handle potential, bool table, double start, double inverse_spacing, py::handle guide, double mass, double hbar, double dt,
          Integer first, Integer count, Integer steps, std::uint64_t seed, py::handle walkers, py::handle reference, py::handle measured) {
-    const Array apotential(potential, "potential"), awalkers(walkers, "walkers"), areference(reference, "reference"),
+    const Array apotential(potential, "potential", potential_memory(table)), awalkers(walkers, "walkers"), areference(reference, "reference"),
         ameasured(measured, "measured");
-    const OptionalArray aguide(guide, "guide");
+    const OptionalArray aguide(guide, "guide", Memory::host);
     const paths::Potential polynomial;
     py::gil_scoped_release release;
     paths::dmc({mass, hbar, dt, first, count, steps, seed}, potential_of(table, start, inverse_spacing), apotential.view(),

@@ -35,7 +35,7 @@ void weights(py::handle coefficients, py::handle start, py::handle end, double s
              std::int64_t first, std::uint64_t seed, py::handle potential, bool table, double table_start, double inverse_spacing,
              double scale, double quadratic, bool midpoint, std::int64_t samples, py::handle out) {
     const Array acoefficients(coefficients, "coefficients"), astart(start, "start"), aend(end, "end");
-    const Array apotential(potential, "potential"), aout(out, "out");
+    const Array apotential(potential, "potential", table ? Memory::kernels : Memory::host), aout(out, "out");
     py::gil_scoped_release release;
     paths::chain_weights({acoefficients.view(), astart.view(), aend.view(), start_sigma, closed, purpose, first, seed},
                          {nullptr, 0, table, table_start, inverse_spacing}, apotential.view(), scale, quadratic, midpoint, samples,
@@ -48,7 +48,7 @@ void metropolis(py::handle x, py::handle step, py::handle counts, py::handle mea
                 std::int64_t hits, std::int64_t first, std::int64_t sweeps, std::int64_t every, const std::vector<std::int64_t>& lags,
                 double histogram_start, double inverse_bin, std::uint64_t seed) {
     const Array ax(x, "x"), astep(step, "step"), acounts(counts, "counts"), ameasured(measured, "measured");
-    const Array aaccepted(accepted, "accepted"), apotential(potential, "potential");
+    const Array aaccepted(accepted, "accepted"), apotential(potential, "potential", table ? Memory::kernels : Memory::host);
     const OptionalArray ahistogram(histogram, "histogram");
     py::gil_scoped_release release;
     paths::metropolis({{nullptr, 0, table, table_start, inverse_spacing}, link, potential_scale, correction, midpoint, pinned, warmup, moves,

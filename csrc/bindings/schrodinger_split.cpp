@@ -15,8 +15,8 @@ namespace {
 
 using Integers = std::vector<std::int64_t>;
 
-schrodinger::Split split(const Array& phases, const Array& e, const Integers& program, const std::vector<int>& boundary, std::int64_t steps,
-                         int rule, int order, int arithmetic, int backend) {
+schrodinger::Split split(const Array& phases, const HostArray& e, const Integers& program, const std::vector<int>& boundary,
+                         std::int64_t steps, int rule, int order, int arithmetic, int backend) {
     std::vector<schrodinger::Boundary> ends;
     for (const int code : boundary) ends.push_back(static_cast<schrodinger::Boundary>(code));
     return {phases.view(), e.view(), program, ends, steps, static_cast<schrodinger::Rule>(rule), order,
@@ -26,7 +26,8 @@ schrodinger::Split split(const Array& phases, const Array& e, const Integers& pr
 void evolve(py::handle psi, py::handle phases, py::handle e, py::handle out, py::handle frames, const Integers& program,
             const std::vector<int>& boundary, std::int64_t steps, std::int64_t save_every, int rule, int order, int arithmetic,
             int backend) {
-    const Array apsi(psi, "psi"), aphases(phases, "phases"), ae(e, "e"), aout(out, "out");
+    const Array apsi(psi, "psi"), aphases(phases, "phases"), aout(out, "out");
+    const HostArray ae(e, "e");
     const OptionalArray aframes(frames, "frames");
     py::gil_scoped_release release;
     schrodinger::split_evolve(split(aphases, ae, program, boundary, steps, rule, order, arithmetic, backend), apsi.view(), aout.view(),
@@ -36,8 +37,9 @@ void evolve(py::handle psi, py::handle phases, py::handle e, py::handle out, py:
 void adjoint(py::handle states, py::handle grad_out, py::handle grad_frames, py::handle phases, py::handle e, py::handle grad_psi,
              py::handle grad_phases, py::handle grad_e, const Integers& program, const std::vector<int>& boundary, std::int64_t steps,
              std::int64_t save_every, std::int64_t first, int rule, int order, int arithmetic, int backend) {
-    const Array astates(states, "states"), agrad_out(grad_out, "grad_out"), aphases(phases, "phases"), ae(e, "e");
+    const Array astates(states, "states"), agrad_out(grad_out, "grad_out"), aphases(phases, "phases");
     const Array agrad_psi(grad_psi, "grad_psi");
+    const HostArray ae(e, "e");
     const OptionalArray agrad_frames(grad_frames, "grad_frames"), agrad_phases(grad_phases, "grad_phases"), agrad_e(grad_e, "grad_e");
     py::gil_scoped_release release;
     schrodinger::split_adjoint(split(aphases, ae, program, boundary, steps, rule, order, arithmetic, backend), astates.view(),

@@ -1,6 +1,6 @@
 // Philox4x32-10 on vectors, one chain per lane: the words of `philox` bit for bit, and uniform and normal numbers made of them.
-// Included by files compiled per instruction set. What a chain draws doesn't depend on the number of lanes; with contraction off
-// (-ffp-contract=off) the numbers are the same for every instruction set that has a fused multiply-add.
+// Included by files compiled per instruction set and by CUDA sources. What a chain draws doesn't depend on the number of lanes;
+// with contraction off (-ffp-contract=off) the numbers are the same wherever there is a fused multiply-add, GPUs included.
 #pragma once
 
 #include "core/philox.hpp"
@@ -13,12 +13,12 @@ namespace {
 // a multiplication of 32 by 32 bits then needs no shuffle. A double vector takes one of them.
 template <class T>
 struct Random {
-    using S = Simd<T>;
+    using S = Vector<T>;
     using V = typename S::V;
     using Math = VectorMath<T>;
-    typedef std::uint64_t U64 __attribute__((vector_size(vector_bytes)));
-    typedef std::uint32_t U32 __attribute__((vector_size(vector_bytes)));
-    typedef std::int32_t I32 __attribute__((vector_size(vector_bytes)));
+    using U64 = typename S::template Of<std::uint64_t>::type;
+    using U32 = typename S::template Of<std::uint32_t>::type;
+    using I32 = typename S::template Of<std::int32_t>::type;
     // A word of each lane: 32 bits wide for float; for double 64, of which the upper half is zero.
     using Word = std::conditional_t<sizeof(T) == 4, U32, U64>;
 
@@ -26,6 +26,25 @@ struct Random {
         Word w[4];
     };
 
+#if defined(QC_ON_DEVICE)
+    class Stream {
+      public:
+        QC_DEVICE Stream(std::uint32_t chain, std::uint64_t seed) : chain_(chain), seed_(seed) {}
+
+        QC_DEVICE Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep) const {
+            const auto w = philox({purpose, site, sweep, chain_}, seed_);
+            return {{w[0], w[1], w[2], w[3]}};
+        }
+        template <int sites>
+        QC_DEVICE void words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, Words* r) const {
+            for (int s = 0; s < sites; ++s) r[s] = words(purpose, site + static_cast<std::uint32_t>(s), sweep);
+        }
+
+      private:
+        std::uint32_t chain_;
+        std::uint64_t seed_;
+    };
+#else
     // The generator of lanes first_chain, first_chain + 1, ...: what all of its blocks have in common, made once.
     class Stream {
       public:
@@ -110,8 +129,10 @@ struct Random {
         std::uint64_t keys_[10][2];  // of 32 bits, ready for lanes of 64
         U64 chains_[parts];
     };
+#endif
 
-    static Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, std::uint32_t first_chain, std::uint64_t seed) {
+    QC_DEVICE static Words words(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep, std::uint32_t first_chain,
+                                 std::uint64_t seed) {
         return Stream(first_chain, seed).words(purpose, site, sweep);
     }
 
@@ -120,24 +141,24 @@ struct Random {
 
     // In (0, 1), symmetric about 1/2: float takes the upper 23 bits of word `which` (with one more the largest would round to 1),
     // double 52 bits of words 2 which, 2 which + 1, as the scalar `uniform` does.
-    static V uniform(const Words& w, int which) {
+    QC_DEVICE static V uniform(const Words& w, int which) {
         if constexpr (sizeof(T) == 4) {
             const U32 bits = (w.w[which] >> 9) | 0x3f800000u;  // 1 + k 2^-23
-            return ((V)bits - T(1)) + T(0x1p-24);
+            return (S::template bits<V>(bits) - T(1)) + T(0x1p-24);
         } else {
             const U64 bits = ((w.w[2 * which] << 32 | w.w[2 * which + 1]) >> 12) | 0x3ff0000000000000u;
-            return ((V)bits - T(1)) + T(0x1p-53);
+            return (S::template bits<V>(bits) - T(1)) + T(0x1p-53);
         }
     }
 
     // Two independent standard normals by the transformation of Box and Muller: from words 2 which, 2 which + 1 (float, whose
     // largest is then 6.8), or from all four (double, which = 0, largest 8.6).
-    static void normal(const Words& w, int which, V& a, V& b) {
+    QC_DEVICE static void normal(const Words& w, int which, V& a, V& b) {
         V radius, s, c;
         if constexpr (sizeof(T) == 4) {
-            const V u = (__builtin_convertvector(w.w[2 * which], V) + T(0.5)) * T(0x1p-32);  // in (0, 1]
+            const V u = (S::template convert<V>(w.w[2 * which]) + T(0.5)) * T(0x1p-32);  // in (0, 1]
             radius = Math::sqrt(T(-2) * Math::log_normal(u));
-            Math::sincos_turns(__builtin_convertvector((I32)w.w[2 * which + 1], V) * T(0x1p-32), s, c);
+            Math::sincos_turns(S::template convert<V>(S::template bits<I32>(w.w[2 * which + 1])) * T(0x1p-32), s, c);
         } else {
             radius = Math::sqrt(T(-2) * Math::log_normal(uniform(w, 0)));
             Math::sincos_turns(uniform(w, 1) - T(0.5), s, c);
@@ -150,6 +171,7 @@ struct Random {
     static constexpr std::uint64_t low_half = 0xffffffffu;
     static constexpr std::uint64_t m0 = 0xD2511F53, m1 = 0xCD9E8D57;
 
+#if !defined(QC_ON_DEVICE)
     // Products of the low halves.
     static U64 product(U64 a, std::uint64_t m) {
         const U64 b = U64{} + m;
@@ -163,6 +185,7 @@ struct Random {
         return (a & low_half) * b;
 #endif
     }
+#endif
 };
 
 }  // namespace

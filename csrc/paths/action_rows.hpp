@@ -1,8 +1,9 @@
-// What action.cpp and the kernels of one instruction set agree on.
+// What the entry points of the actions and their kernels agree on.
 #pragma once
 
 #include <cstdint>
 
+#include "core/config.hpp"
 #include "core/isa.hpp"
 #include "paths/potential.hpp"
 
@@ -56,6 +57,60 @@ struct NetworkKernels {
     void (*adjoint)(const NetworkRows& a, const void* grad_x, std::int64_t count, void* grad_w, void* grad_ini, void* grad_fin);
     void (*adjoint_double)(const NetworkRows& a, const void* grad_x, std::int64_t count, void* grad_w, void* grad_ini, void* grad_fin);
 };
+
+// factors (R, 3): out_r = sum_j by[r][j] (A, P, Q)_j. A factor of zero leaves its sum out, whatever that is.
+struct ActionFactors {
+    static constexpr int most = 3;
+    double by[most][3];
+    int rows;
+
+    QC_HD double combined(int r, const ActionSums& s) const {
+        double sum = 0;
+        if (by[r][0] != 0) sum += by[r][0] * s.kinetic;
+        if (by[r][1] != 0) sum += by[r][1] * s.potential;
+        if (by[r][2] != 0) sum += by[r][2] * s.correction;
+        return sum;
+    }
+    // What a gradient to the rows of out, `stride` apart, is to the three sums.
+    template <class P>
+    QC_HD ActionSums pulled(P grad, std::int64_t stride) const {
+        ActionSums g;
+        for (int r = 0; r < rows; ++r) {
+            const double of = grad[r * stride];
+            if (by[r][0] != 0) g.kinetic += by[r][0] * of;
+            if (by[r][1] != 0) g.potential += by[r][1] * of;
+            if (by[r][2] != 0) g.correction += by[r][2] * of;
+        }
+        return g;
+    }
+};
+
+// A call of `action` or `action_gradient`, checked.
+struct ActionCall {
+    ActionRows rows;
+    NetworkRows network;
+    ActionFactors factors;
+    std::int64_t batch, given, coefficients;  // of the last all numbers there are
+    bool from_beads, single, reference, hold_ends;
+    const void* x;
+    double* out;
+
+    const double* grad;
+    void *grad_x, *grad_ini, *grad_fin;
+    double* grad_coefficients;
+};
+void compute_action(const ActionCall& p);
+void compute_action_gradient(const ActionCall& p);
+
+// A call of `integrate` or its adjoint, checked; for the latter x, w and the ends are the gradients to them.
+struct NetworkCall {
+    std::int64_t batch, given;
+    bool twice, single, pinned;  // pinned: there is an x_fin
+    double dt;
+    void *w, *x, *x_ini, *x_fin;
+};
+void compute_beads(const NetworkCall& p);
+void compute_beads_adjoint(const NetworkCall& p);
 
 struct PathKernels {
     ActionKernels f32, f64;

@@ -1,10 +1,11 @@
-// What the compiled variants of the Gaussian chains offer.
+// What the entry points of random numbers and Gaussian chains give to their kernels: plain numbers and addresses, passed by
+// value.
 #pragma once
 
 #include <cstdint>
 
-#include "core/isa.hpp"
-#include "paths/potential.hpp"
+#include "core/dtype.hpp"
+#include "paths/bridge.hpp"
 
 namespace qcore::paths {
 
@@ -12,47 +13,35 @@ struct RandomTask {
     std::uint32_t purpose, site, sweep, first_chain;
     std::uint64_t seed;
     int kind;
-    std::int64_t draws, chains;
-    void* out;  // (draws, chains)
+    std::int64_t sites, draws, chains;
+    void* out;  // (sites, draws, chains)
 };
 
-// Numbers of type T: float or double.
 struct ChainTask {
-    std::int64_t steps;
-    const void* coefficients;  // [steps][3], T
+    std::int64_t chains, steps, samples;
+    const double *coefficients, *start, *end;  // (steps, 3), (chains,), (chains,)
     double start_sigma;
     bool closed;
-    std::uint32_t purpose, first;
+    std::uint32_t purpose, first;  // number of the first sample
     std::uint64_t seed;
-    std::int64_t samples;
 };
 
 struct PathsTask {
     ChainTask chain;
-    double start, end;
-    std::uint32_t sweep;
-    void* out;  // [samples][steps + 1], T
+    void* out;  // (chains, samples, steps + 1)
 };
 
 struct WeightsTask {
-    ChainTask chain;  // double
-    const double *start, *end;
-    std::int64_t chains;
-    Potential potential;
+    ChainTask chain;
+    HeldPotential potential;
     double scale, quadratic;
     bool midpoint;
-    double* log_weights;  // [chains][samples]
+    std::int64_t groups;
+    double* out;  // (chains, groups, 3)
 };
 
-struct BridgeKernels {
-    void (*random[2])(const RandomTask&);  // float, double
-    void (*paths[2])(const PathsTask&);
-    void (*weights[2])(const WeightsTask&);  // polynomial, table
-    std::int64_t lanes[2];
-};
+void random_numbers(const RandomTask& task, DType dtype);
+void sample_chains(const PathsTask& task, DType dtype);
+void weigh_chains(const WeightsTask& task);
 
 }  // namespace qcore::paths
-
-namespace qcore {
-QC_ISA_OBJECT(paths::BridgeKernels, bridge_kernels)
-}

@@ -1,11 +1,11 @@
 // Chains in the lanes of vectors: sums in double precision, and moving chains between their tensor and the lanes.
-// Included by files compiled per instruction set, with contraction off.
+// Included by files compiled per instruction set and by CUDA sources, with contraction off.
 #pragma once
 
 #include <cstring>
 
-#include "core/config.hpp"
 #include "core/random.hpp"
+#include "paths/lane_memory.hpp"
 
 namespace qcore::QC_ISA {
 namespace {
@@ -14,9 +14,20 @@ namespace {
 template <class T>
 class Totals {
   public:
-    using V = typename Simd<T>::V;
-    using D = typename Simd<double>::V;
+    using V = typename Vector<T>::V;
+    using D = typename Vector<double>::V;
 
+#if defined(QC_ON_DEVICE)
+    QC_DEVICE void add(V v) { part_ += static_cast<double>(v); }
+
+    template <class To>
+    QC_DEVICE void store(To p) const {
+        *p = part_;
+    }
+
+  private:
+    double part_ = 0;
+#else
     void add(V v) {
         if constexpr (sizeof(T) == 8) {
             part_[0] += v;
@@ -36,26 +47,27 @@ class Totals {
   private:
     static constexpr int parts = 8 / static_cast<int>(sizeof(T));
     D part_[parts] = {};
+#endif
 };
 
 // [chain][site] -> [site][lane]; lanes without a chain are zero.
 template <class T, int lanes>
-void load_chains(const T* from, std::int64_t sites, int count, T* to) {
+QC_DEVICE void load_chains(Memory<const T> from, std::int64_t sites, int count, const Rows<T, lanes>& to) {
     for (int l = 0; l < lanes; ++l)
-        for (std::int64_t i = 0; i < sites; ++i) to[i * lanes + l] = l < count ? from[l * sites + i] : T(0);
+        for (std::int64_t i = 0; i < sites; ++i) to[i][l] = l < count ? from[l * sites + i] : T(0);
 }
 
 template <class T, int lanes>
-void store_chains(const T* from, std::int64_t sites, int count, T* to) {
+QC_DEVICE void store_chains(const Rows<T, lanes>& from, std::int64_t sites, int count, Memory<T> to) {
     for (int l = 0; l < count; ++l)
-        for (std::int64_t i = 0; i < sites; ++i) to[l * sites + i] = from[i * lanes + l];
+        for (std::int64_t i = 0; i < sites; ++i) to[l * sites + i] = from[i][l];
 }
 
-// Standard normals for the sites of one vector of chains, `stride` numbers apart.
-template <class T>
-QC_KERNEL void draw_normals(T* out, std::int64_t sites, int stride, std::uint32_t purpose, std::uint32_t sweep, std::uint32_t chain,
-                            std::uint64_t seed) {
-    using S = Simd<T>;
+// Standard normals for the sites of one vector of chains, which stands `at` numbers into each row.
+template <class T, int lanes>
+QC_LANE_KERNEL void draw_normals(const Rows<T, lanes>& out, int at, std::int64_t sites, std::uint32_t purpose,
+                                 std::uint32_t sweep, std::uint32_t chain, std::uint64_t seed) {
+    using S = Vector<T>;
     using R = Random<T>;
     constexpr int each = R::normals;
     const typename R::Stream stream(chain, seed);
@@ -63,7 +75,7 @@ QC_KERNEL void draw_normals(T* out, std::int64_t sites, int stride, std::uint32_
         const auto words = stream.words(purpose, static_cast<std::uint32_t>(i / each), sweep);
         typename S::V z[each];
         for (int k = 0; k < each / 2; ++k) R::normal(words, k, z[2 * k], z[2 * k + 1]);
-        for (int k = 0; k < each && i + k < sites; ++k) S::store(out + (i + k) * stride, z[k]);
+        for (int k = 0; k < each && i + k < sites; ++k) S::store(out[i + k] + at, z[k]);
     }
 }
 

@@ -2,28 +2,20 @@
 
 #include <string>
 
-#include "core/isa.hpp"
 #include "paths/dynamics_call.hpp"
 #include "paths/walk_kernels.hpp"
-
-namespace qcore {
-QC_ISA_OBJECT(paths::WalkKernels, walk_kernels)
-}
 
 namespace qcore::paths {
 
 void dmc(const DmcRun& run, Potential potential, const TensorView& coefficients, const Potential* guide,
          const TensorView* guide_coefficients, const TensorView& walkers, const TensorView& reference, const TensorView& measured) {
-    double padded[Potential::max_coefficients], guide_padded[Potential::max_coefficients];
-    DmcTask task;
-    task.run = &run;
-    task.potential = padded_potential(potential, coefficients, padded);
-    Potential checked_guide;
-    if (guide) {
-        checked_guide = padded_potential(*guide, *guide_coefficients, guide_padded);
-        if (checked_guide.table) fail("guide", "a polynomial", "a table");
-        task.guide = &checked_guide;
-    }
+    DmcTask task{};
+    task.run = run;
+    int terms;
+    task.potential = held_potential(potential, coefficients, terms);
+    task.guided = guide;
+    if (guide) task.guide = held_potential(*guide, *guide_coefficients, terms);
+    if (guide && guide->table) fail("guide", "a polynomial", "a table");
     check_positive("mass", run.mass);
     check_positive("hbar", run.hbar);
     check_positive("dt", run.dt);
@@ -41,13 +33,7 @@ void dmc(const DmcRun& run, Potential potential, const TensorView& coefficients,
     task.walkers = walkers.data;
     task.reference = static_cast<double*>(reference.data);
     task.measured = static_cast<double*>(measured.data);
-    const WalkKernels& kernels = selected_walk_kernels();
-    const auto kernel = walkers.dtype == DType::f32 ? kernels.f32.dmc : kernels.f64.dmc;
-    parallel(task.populations, [&](std::int64_t population) {
-        DmcTask part = task;
-        part.population = population;
-        kernel(part);
-    });
+    if (task.populations > 0) dmc_sweeps(task, walkers.dtype);
 }
 
 }  // namespace qcore::paths

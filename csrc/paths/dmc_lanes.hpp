@@ -5,15 +5,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/parallel.hpp"
 #include "paths/chain_lanes.hpp"
-#include "paths/potential_lanes.hpp"
-#include "paths/walk_kernels.hpp"
+#include "paths/dmc_walkers.hpp"
 
 namespace qcore::QC_ISA {
 namespace {
-
-using paths::DmcTask;
 
 template <class T, class P, bool guided>
 class Population {
@@ -22,9 +18,8 @@ class Population {
     using V = typename S::V;
     using R = Random<T>;
 
-    explicit Population(const DmcTask& task)
-        : task_(task), run_(*task.run), potential_(task.potential), guide_(guided ? *task.guide : unit_),
-          room_((task.size / sums + 1) * sums) {
+    Population(const DmcTask& task, std::int64_t population)
+        : task_(task), population_(population), run_(task.run), walkers_(task), room_((task.size / sums + 1) * sums) {
         constexpr int arrays = 4 + R::normals;
         const std::size_t numbers = static_cast<std::size_t>(room_);
         weight_ = static_cast<double*>(thread_scratch(numbers * (sizeof(double) + arrays * sizeof(T))));
@@ -33,24 +28,20 @@ class Population {
         next_ = local_ + room_;
         next_local_ = next_ + room_;
         noise_ = next_local_ + room_;
-        rate_ = run_.dt / run_.hbar;
-        spread_ = static_cast<T>(std::sqrt(run_.hbar * run_.dt / run_.mass));
-        push_ = static_cast<T>(run_.hbar * run_.dt / run_.mass);
-        kinetic_ = static_cast<T>(-run_.hbar * run_.hbar / (2 * run_.mass));
     }
 
     void run() {
-        T* const walkers = static_cast<T*>(task_.walkers) + task_.population * task_.size;
-        double& reference = task_.reference[task_.population];
+        T* const walkers = static_cast<T*>(task_.walkers) + population_ * task_.size;
+        double& reference = task_.reference[population_];
         std::copy(walkers, walkers + task_.size, x_);
         std::fill(x_ + task_.size, x_ + room_, walkers[0]);
-        for (std::int64_t i = 0; i < room_; i += S::width) S::store(local_ + i, energy(S::load(x_ + i)));
+        for (std::int64_t i = 0; i < room_; i += S::width) S::store(local_ + i, walkers_.energy(S::load(x_ + i)));
         for (std::int64_t k = 0; k < run_.count; ++k) {
             double mean[paths::dmc_observables] = {};
             for (std::int64_t t = 0; t < run_.steps; ++t) step((run_.first + k) * run_.steps + t, reference, mean);
             for (int o = 0; o < paths::dmc_observables; ++o) {
                 mean[o] /= static_cast<double>(run_.steps);
-                task_.measured[(k * paths::dmc_observables + o) * task_.populations + task_.population] = mean[o];
+                task_.measured[(k * paths::dmc_observables + o) * task_.populations + population_] = mean[o];
             }
             reference = mean[0];
         }
@@ -58,17 +49,7 @@ class Population {
     }
 
   private:
-    static constexpr int sums = 16;  // partial sums, the same for every instruction set
-    static constexpr int terms = 6;  // w, w^2, w f, w x, w x^2, w x^4
-
-    static constexpr std::uint32_t purpose(std::uint32_t slot) { return static_cast<std::uint32_t>(Purpose::diffusion) << 24 | slot; }
-
-    V energy(V x) const {
-        const V v = potential_.value(x);
-        if constexpr (!guided) return v;
-        const Jet<T> u = guide_.jet(x);
-        return S::fma(V{} + kinetic_, S::fma(u.slope, u.slope, u.curvature), v);
-    }
+    static constexpr int sums = paths::dmc_sums, terms = paths::dmc_terms;
 
     void step(std::int64_t number, double reference, double* mean) {
         const std::int64_t block = number / R::normals;
@@ -79,15 +60,16 @@ class Population {
         double total[terms];
         move(noise_ + number % R::normals * room_, static_cast<T>(reference), total);
         const double size = static_cast<double>(task_.size);
-        mean[0] += reference - std::log(total[0] / size) / rate_;
+        mean[0] += reference - log_of(total[0] / size) / walkers_.rate;
         for (int o = 1; o < 5; ++o) mean[o] += total[o + 1] / total[0];
         mean[5] += total[0] * total[0] / (size * total[1]);
-        const auto words = philox({purpose(1), static_cast<std::uint32_t>(task_.population), static_cast<std::uint32_t>(number), 0}, run_.seed);
+        const auto words =
+            philox({dmc_purpose(1), static_cast<std::uint32_t>(population_), static_cast<std::uint32_t>(number), 0}, run_.seed);
         comb(uniform(words[0], words[1]), total[0]);
     }
 
     QC_KERNEL void draw(std::int64_t i) {
-        const auto words = R::words(purpose(0), static_cast<std::uint32_t>(task_.population), static_cast<std::uint32_t>(block_),
+        const auto words = R::words(dmc_purpose(0), static_cast<std::uint32_t>(population_), static_cast<std::uint32_t>(block_),
                                     static_cast<std::uint32_t>(i), run_.seed);
         for (int k = 0; k < R::normals / 2; ++k) {
             V a, b;
@@ -97,18 +79,14 @@ class Population {
         }
     }
 
-    // Diffuse and weigh: w = exp(-dt ((f(x) + f(y)) / 2 - E) / hbar), the symmetric splitting.
+    // Diffuse and weigh.
     QC_KERNEL void move(const T* noise, T reference, double* total) {
         Totals<T> part[terms][sums / S::width];
-        const T scale = static_cast<T>(-rate_);
         for (std::int64_t i = 0; i < room_; i += sums)
             for (int k = 0; k < sums / S::width; ++k) {
                 const std::int64_t j = i + k * S::width;
-                const V x = S::load(x_ + j);
-                V y = S::fma(V{} + spread_, S::load(noise + j), x);
-                if constexpr (guided) y = S::fma(V{} + push_, guide_.slope(x), y);
-                const V before = S::load(local_ + j), f = energy(y);
-                V w = VectorMath<T>::exp(scale * (T(0.5) * (before + f) - reference));
+                const V y = walkers_.moved(S::load(x_ + j), S::load(noise + j)), f = walkers_.energy(y);
+                V w = walkers_.weight(S::load(local_ + j), f, reference);
                 const std::int64_t live = task_.size - j;
                 if (live < S::width) w = live > 0 ? S::keep(w, typename S::Lanes{static_cast<int>(live)}) : V{};
                 S::store(next_ + j, y);
@@ -133,8 +111,9 @@ class Population {
         }
     }
 
-    // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it, so
-    // floor or ceil of its expected number of times. Each is written twice whether wanted or not: that leaves no branch to guess.
+    // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it,
+    // so floor or ceil of its expected number of times. Each is written twice whether wanted or not: that leaves no branch to
+    // guess.
     void comb(double u, double total) {
         const std::int64_t size = task_.size;
         const double per_weight = static_cast<double>(size) / total, all = static_cast<double>(size);
@@ -158,18 +137,13 @@ class Population {
         std::fill(local_ + task_.size, local_ + room_, local_[0]);
     }
 
-    static inline const double zero_ = 0;
-    static inline const paths::Potential unit_{&zero_, 1};
-
     const DmcTask& task_;
+    std::int64_t population_;
     const paths::DmcRun& run_;
-    P potential_;
-    PolynomialLanes<T> guide_;
+    Walkers<T, P, guided> walkers_;
     std::int64_t room_, block_ = -1;
     double* weight_;
     T *x_, *local_, *next_, *next_local_, *noise_;
-    double rate_;
-    T spread_, push_, kinetic_;
 };
 
 }  // namespace

@@ -5,20 +5,13 @@
 #include <initializer_list>
 #include <limits>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "core/check.hpp"
-#include "core/parallel.hpp"
 #include "paths/potential_check.hpp"
 
 namespace qcore::paths {
 namespace {
-
-template <class F>
-void parallel(std::int64_t n, F&& body) {
-    parallel_for(n, max_threads(), [](void* f, std::int64_t i) { (*static_cast<std::remove_reference_t<F>*>(f))(i); }, &body);
-}
 
 inline void check_positive(const char* name, double value) {
     if (!(value > 0 && std::isfinite(value))) fail(name, "a finite number > 0", std::to_string(value));
@@ -68,15 +61,12 @@ inline void check_result(const char* name, const TensorView& t, std::initializer
     for (const TensorView* other : others) check_disjoint(name, t, "another array of this call", *other);
 }
 
-// The potential with its coefficients, checked. Polynomials below the fourth degree are filled up to it with zeros, in `room`: the
-// kernels have that case unrolled.
-inline Potential padded_potential(Potential p, const TensorView& coefficients, double* room) {
+// The potential with its coefficients, checked. Polynomials up to the fourth degree are filled up to it with zeros and have
+// `terms` coefficients, a number that kernels know; of others `terms` is 0.
+inline HeldPotential held_potential(Potential p, const TensorView& coefficients, int& terms) {
     p = checked_potential(p, coefficients);
-    if (p.table || p.count > 5) return p;
-    for (int k = 0; k < 5; ++k) room[k] = k < p.count ? p.coefficients[k] : 0;
-    p.coefficients = room;
-    p.count = 5;
-    return p;
+    terms = !p.table && p.count <= few_terms ? few_terms : 0;
+    return HeldPotential(p, few_terms);
 }
 
 }  // namespace

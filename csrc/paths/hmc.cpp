@@ -1,17 +1,10 @@
 #include "paths/hmc.hpp"
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 
-#include "core/isa.hpp"
 #include "paths/dynamics_call.hpp"
 #include "paths/hmc_kernels.hpp"
-
-namespace qcore {
-QC_ISA_OBJECT(paths::HmcKernels, hmc_kernels)
-}
 
 namespace qcore::paths {
 
@@ -26,15 +19,13 @@ void check(const Trajectories& run) {
     if (!(run.longest > 0)) fail("longest", "a number > 0", std::to_string(run.longest));
 }
 
-PathModel checked(PathModel model, const TensorView& coefficients, std::int64_t slices, double* padded) {
-    model.potential = padded_potential(model.potential, coefficients, padded);
+void check(const PathModel& model, std::int64_t slices) {
     check_positive("mass", model.mass);
     check_positive("hbar", model.hbar);
     check_positive("dt", model.dt);
     if (!(model.frequency >= 0 && std::isfinite(model.frequency))) fail("frequency", "a finite number >= 0", std::to_string(model.frequency));
     if (slices < 1) fail("x", "at least one slice", std::to_string(slices));
     check_lags(model.lags, slices - 1);
-    return model;
 }
 
 void check(const FieldModel& model) {
@@ -44,31 +35,18 @@ void check(const FieldModel& model) {
     if (!(model.quartic >= 0 && std::isfinite(model.quartic))) fail("quartic", "a finite number >= 0", std::to_string(model.quartic));
 }
 
-template <class F>
-void in_blocks(HmcTask task, int lanes, F kernel) {
-    parallel((task.chains + lanes - 1) / lanes, [&](std::int64_t block) {
-        HmcTask part = task;
-        part.first_chain = block * lanes;
-        part.count = static_cast<int>(std::min<std::int64_t>(lanes, task.chains - part.first_chain));
-        kernel(part);
-    });
-}
-
 void sample(HmcTask task, const TensorView& x, std::int64_t observables, const TensorView& tuning, const TensorView& measured,
             const TensorView& accepted) {
     check_real_output("x", x);
     check_chains(task.chains);
     check_result("tuning", tuning, {task.chains, 4}, {&x});
-    check_result("measured", measured, {task.run->count, observables, task.chains}, {&x, &tuning});
+    check_result("measured", measured, {task.run.count, observables, task.chains}, {&x, &tuning});
     check_result("accepted", accepted, {task.chains}, {&x, &tuning, &measured});
     task.x = x.data;
     task.tuning = static_cast<double*>(tuning.data);
     task.measured = static_cast<double*>(measured.data);
     task.accepted = static_cast<double*>(accepted.data);
-    const HmcKernels& kernels = selected_hmc_kernels();
-    const auto run = [&](const auto& k) { in_blocks(task, task.path ? k.path_lanes : k.field_lanes, task.path ? k.paths : k.phi4); };
-    if (x.dtype == DType::f32) run(kernels.f32);
-    else run(kernels.f64);
+    if (task.chains > 0) hmc_trajectories(task, x.dtype);
 }
 
 void leapfrog(HmcTask task, const TensorView& x, const TensorView& momenta, const TensorView& energies) {
@@ -82,18 +60,28 @@ void leapfrog(HmcTask task, const TensorView& x, const TensorView& momenta, cons
     task.x = x.data;
     task.momenta = momenta.data;
     task.energies = static_cast<double*>(energies.data);
-    const HmcKernels& kernels = selected_hmc_kernels();
-    const auto run = [&](const auto& k) {
-        in_blocks(task, task.path ? k.path_lanes : k.field_lanes, task.path ? k.leapfrog_paths : k.leapfrog_phi4);
-    };
-    if (x.dtype == DType::f32) run(kernels.f32);
-    else run(kernels.f64);
+    if (task.chains > 0) hmc_leapfrog(task, x.dtype);
 }
 
-HmcTask path_task(const Trajectories& run, const PathModel& model, const TensorView& x) {
+OscillatorMasses oscillator_masses(const PathModel& model, std::int64_t slices) {
+    const double angle = 2 * std::asinh(model.frequency * model.dt / 2), r = std::exp(-angle);
+    return {angle, r, r / (model.mass / (model.hbar * model.dt)), -1 / std::expm1(-angle * static_cast<double>(slices))};
+}
+
+HmcTask path_task(const Trajectories& run, const PathModel& model, const TensorView& coefficients, const TensorView& x) {
+    check_axes("x", x, 2);
+    check_sites(x.shape[1]);
     HmcTask task;
-    task.run = &run;
-    task.path = &model;
+    task.run = run;
+    task.potential = held_potential(model.potential, coefficients, task.terms);
+    check(model, x.shape[1]);
+    task.mass = model.mass;
+    task.hbar = model.hbar;
+    task.dt = model.dt;
+    task.frequency = model.frequency;
+    if (model.frequency > 0) task.masses = oscillator_masses(model, x.shape[1]);
+    task.lags = model.lags.data();
+    task.lag_count = static_cast<std::int64_t>(model.lags.size());
     task.chains = x.shape[0];
     task.rows = x.shape[1];
     return task;
@@ -103,8 +91,9 @@ HmcTask field_task(const Trajectories& run, const FieldModel& model, const Tenso
     check_axes("phi", phi, 3);
     check(model);
     HmcTask task;
-    task.run = &run;
-    task.field = &model;
+    task.of = HmcTask::Of::fields;
+    task.run = run;
+    task.field = model;
     task.chains = phi.shape[0];
     task.rows = phi.shape[1];
     task.columns = phi.shape[2];
@@ -125,12 +114,9 @@ Trajectories alone(double step, std::int64_t steps) {
 
 void hmc_paths(const PathModel& model, const TensorView& coefficients, const Trajectories& run, const TensorView& x,
                const TensorView& tuning, const TensorView& measured, const TensorView& accepted) {
-    check_axes("x", x, 2);
-    check_sites(x.shape[1]);
-    double padded[Potential::max_coefficients];
-    const PathModel whole = checked(model, coefficients, x.shape[1], padded);
+    const HmcTask task = path_task(run, model, coefficients, x);
     check(run);
-    sample(path_task(run, whole, x), x, path_observables + static_cast<std::int64_t>(model.lags.size()), tuning, measured, accepted);
+    sample(task, x, path_observables + static_cast<std::int64_t>(model.lags.size()), tuning, measured, accepted);
 }
 
 void hmc_phi4(const FieldModel& model, const Trajectories& run, const TensorView& phi, const TensorView& tuning,
@@ -142,20 +128,14 @@ void hmc_phi4(const FieldModel& model, const Trajectories& run, const TensorView
 
 void leapfrog_paths(const PathModel& model, const TensorView& coefficients, double step, std::int64_t steps, const TensorView& x,
                     const TensorView& momenta, const TensorView& energies) {
-    check_axes("x", x, 2);
-    check_sites(x.shape[1]);
-    double padded[Potential::max_coefficients];
-    const PathModel whole = checked(model, coefficients, x.shape[1], padded);
-    const Trajectories run = alone(step, steps);
-    HmcTask task = path_task(run, whole, x);
+    HmcTask task = path_task(alone(step, steps), model, coefficients, x);
     task.step = step;
     leapfrog(task, x, momenta, energies);
 }
 
 void leapfrog_phi4(const FieldModel& model, double step, std::int64_t steps, const TensorView& phi, const TensorView& momenta,
                    const TensorView& energies) {
-    const Trajectories run = alone(step, steps);
-    HmcTask task = field_task(run, model, phi);
+    HmcTask task = field_task(alone(step, steps), model, phi);
     task.step = step;
     leapfrog(task, phi, momenta, energies);
 }

@@ -7,11 +7,24 @@
 namespace qcore::QC_ISA {
 namespace {
 
-// Two vectors of chains side by side: the recurrences along a path wait for each other's results.
+// Vectors of chains side by side; two on the CPU: the recurrences along a path wait for each other's results.
+#if defined(QC_ON_DEVICE)
+constexpr int vectors_together = 1;
+#else
+constexpr int vectors_together = 2;
+#endif
+
+// HmcTask::powers.
+template <class T>
+QC_DEVICE T power_of_r(const HmcTask& task, std::int64_t n) {
+    const double power = exp_of(-task.masses.angle * static_cast<double>(n));
+    return static_cast<T>(power < 1e-30 ? 0 : power);
+}
+
 template <class T, class P>
-class PathLanes : public Fields<T, 2 * Simd<T>::width> {
-    using Base = Fields<T, 2 * Simd<T>::width>;
-    using Base::old_;
+class PathLanes : public Fields<T, vectors_together * Vector<T>::width> {
+    using Base = Fields<T, vectors_together * Vector<T>::width>;
+    using Base::count_;
     using Base::p_;
     using Base::sites_;
     using Base::task_;
@@ -20,32 +33,33 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
   public:
     using typename Base::S;
     using typename Base::V;
-    static constexpr int lanes = Base::lanes, vectors = 2;
+    static constexpr int lanes = Base::lanes, vectors = vectors_together;
 
-    explicit PathLanes(const HmcTask& task)
-        : Base(task, 4, task.rows + 16), path_(*task.path), potential_(path_.potential), work_(old_ + sites_ * lanes),
-          powers_(work_ + sites_ * lanes), link_(path_.mass / (path_.hbar * path_.dt)), weight_(path_.dt / path_.hbar) {
-        if (!massive()) return;
-        // Hessian of an oscillator's S / hbar: link (2 + e^2 - shift - 1/shift) = link/r (1 - r shift) (1 - r/shift).
-        const double e = path_.frequency * path_.dt;
-        const double angle = 2 * std::asinh(e / 2), r = std::exp(-angle);
-        decay_ = static_cast<T>(r);
-        covariance_ = r / link_;
-        around_ = static_cast<T>(-1 / std::expm1(-angle * static_cast<double>(sites_)));
-        for (std::int64_t n = 0; n < sites_; ++n) {
-            const double power = std::exp(-angle * static_cast<double>(n));
-            powers_[n] = static_cast<T>(power < 1e-30 ? 0 : power);
-        }
+    static QC_HD std::int64_t scratch_bytes(const HmcTask& task) {
+        return (task.frequency > 0 ? 4 : 3) * task.sites() * static_cast<std::int64_t>(sizeof(T));
     }
 
-    std::int64_t observables() const { return paths::path_observables + static_cast<std::int64_t>(path_.lags.size()); }
+    QC_DEVICE PathLanes(const HmcTask& task, std::int64_t first_chain, int count, Scratch scratch)
+        : Base(task, first_chain, count, scratch), potential_(task.potential.get()), link_(task.mass / (task.hbar * task.dt)),
+          weight_(task.dt / task.hbar) {
+        if (!massive()) return;
+        work_ = scratch.template rows<T, lanes>(sites_);
+        powers_ = memory<const T>(static_cast<const T*>(task.powers));
+        covariance_ = task.masses.covariance;
+        decay_ = static_cast<T>(task.masses.r);
+        around_ = static_cast<T>(task.masses.around);
+    }
+
+    QC_DEVICE std::int64_t observables() const { return paths::path_observables + task_.lag_count; }
 
     struct Sums {
         alignas(vector_bytes) double links[lanes], potential[lanes], virial[lanes], x[lanes], x2[lanes], x4[lanes];
 
         // S / hbar.
-        double action(int l, const PathLanes& model) const { return 0.5 * model.link_ * links[l] + model.weight_ * potential[l]; }
-        void take(const Sums& other, int l) {
+        QC_DEVICE double action(int l, const PathLanes& model) const {
+            return 0.5 * model.link_ * links[l] + model.weight_ * potential[l];
+        }
+        QC_DEVICE void take(const Sums& other, int l) {
             links[l] = other.links[l];
             potential[l] = other.potential[l];
             virial[l] = other.virial[l];
@@ -55,12 +69,12 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
         }
     };
 
-    QC_KERNEL void sums(Sums& out) const {
+    QC_LANE_KERNEL void sums(Sums& out) const {
         for (int l = 0; l < lanes; l += S::width) {
             Totals<T> links, potential, virial, first, second, fourth;
-            V before = S::load(x_ + (sites_ - 1) * lanes + l);
+            V before = S::load(x_[sites_ - 1] + l);
             for (std::int64_t n = 0; n < sites_; ++n) {
-                const V x = S::load(x_ + n * lanes + l), square = x * x, link = x - before;
+                const V x = S::load(x_[n] + l), square = x * x, link = x - before;
                 const Jet<T> v = potential_.jet(x);
                 links.add(link * link);
                 potential.add(v.value);
@@ -79,22 +93,23 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
         }
     }
 
-    void kinetic(double* out) const {
+    QC_DEVICE void kinetic(double* out) const {
         if (massive()) oscillator_kinetic(out);
-        else this->half_squares(p_, out);
+        else this->half_squares(out);
     }
 
-    void refresh(std::uint32_t sweep) {
+    QC_DEVICE void refresh(std::uint32_t sweep) {
         this->draw(sweep);
         if (massive()) correlate();
     }
 
-    void move(const T* step, std::int64_t steps) {
-        for (int l = 0; l < lanes; l += S::width)
-            for (int i = 0; i < S::width; ++i) {
-                sine_[l + i] = static_cast<T>(std::sin(static_cast<double>(step[l + i])));
-                cosine_[l + i] = static_cast<T>(std::cos(static_cast<double>(step[l + i])));
-            }
+    QC_DEVICE void move(const T* step, std::int64_t steps) {
+        for (int l = 0; massive() && l < lanes; ++l) {
+            double sine, cosine;
+            sincos_of(static_cast<double>(step[l]), sine, cosine);
+            sine_[l] = static_cast<T>(sine);
+            cosine_[l] = static_cast<T>(cosine);
+        }
         for (std::int64_t s = 0; s <= steps; ++s) {
             const bool end = s == steps;
             const T part = s == 0 || end ? T(0.5) : T(1);
@@ -103,34 +118,36 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
         }
     }
 
-    QC_KERNEL void measure(const Sums& sums, const double* weight, double* out) const {
-        const double n = static_cast<double>(sites_);
-        for (int l = 0; l < task_.count; ++l) {
+    QC_LANE_KERNEL void measure(const Sums& sums, const double* weight, Memory<double> out) const {
+        const double n = static_cast<double>(sites_), dt = task_.dt;
+        for (int l = 0; l < count_; ++l) {
             const double potential = sums.potential[l] / n;
             const double values[] = {potential + 0.5 * sums.virial[l] / n,
-                                     0.5 * path_.hbar / path_.dt - 0.5 * path_.mass * sums.links[l] / (n * path_.dt * path_.dt) + potential,
+                                     0.5 * task_.hbar / dt - 0.5 * task_.mass * sums.links[l] / (n * dt * dt) + potential,
                                      sums.x[l] / n,
                                      sums.x2[l] / n,
                                      sums.x4[l] / n,
                                      weight[l]};
-            for (int k = 0; k < paths::path_observables; ++k) out[k * task_.chains + task_.first_chain + l] = values[k];
+            for (int k = 0; k < paths::path_observables; ++k) out[k * task_.chains + l] = values[k];
         }
-        out += paths::path_observables * task_.chains + task_.first_chain;
+        out += paths::path_observables * task_.chains;
         alignas(vector_bytes) double sum[lanes];
-        for (const std::int64_t lag : path_.lags) {
+        const Memory<const std::int64_t> lags = memory<const std::int64_t>(task_.lags);
+        for (std::int64_t k = 0; k < task_.lag_count; ++k) {
+            const std::int64_t lag = lags[k];
             for (int l = 0; l < lanes; l += S::width) {
                 Totals<T> total;
                 for (std::int64_t i = 0; i < sites_;) {
                     V part{};
                     for (const std::int64_t stop = std::min(sites_, i + tile); i < stop; ++i) {
                         const std::int64_t j = i + lag < sites_ ? i + lag : i + lag - sites_;
-                        part = S::fma(S::load(x_ + i * lanes + l), S::load(x_ + j * lanes + l), part);
+                        part = S::fma(S::load(x_[i] + l), S::load(x_[j] + l), part);
                     }
                     total.add(part);
                 }
                 total.store(sum + l);
             }
-            for (int l = 0; l < task_.count; ++l) out[l] = sum[l] / n;
+            for (int l = 0; l < count_; ++l) out[l] = sum[l] / n;
             out += task_.chains;
         }
     }
@@ -138,25 +155,25 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
   private:
     static constexpr std::int64_t tile = 32;  // terms of a sum in the path's own precision
 
-    bool massive() const { return path_.frequency > 0; }
+    QC_DEVICE bool massive() const { return task_.frequency > 0; }
 
-    QC_KERNEL void kick_and_drift(const T* step, T part, bool drifts) {
+    QC_LANE_KERNEL void kick_and_drift(const T* step, T part, bool drifts) {
         V h[vectors], spring[vectors], force[vectors], left[vectors], x[vectors], first[vectors];
         for (int k = 0; k < vectors; ++k) {
             h[k] = S::load(step + k * S::width);
             spring[k] = h[k] * part * static_cast<T>(link_);
             force[k] = h[k] * part * static_cast<T>(-weight_);
-            left[k] = S::load(x_ + (sites_ - 1) * lanes + k * S::width);
-            first[k] = x[k] = S::load(x_ + k * S::width);
+            left[k] = S::load(x_[sites_ - 1] + k * S::width);
+            first[k] = x[k] = S::load(x_[0] + k * S::width);
         }
         for (std::int64_t n = 0; n < sites_; ++n)
             for (int k = 0; k < vectors; ++k) {
-                const std::int64_t i = n * lanes + k * S::width;
-                const V right = n + 1 < sites_ ? S::load(x_ + i + lanes) : first[k];
+                const int at = k * S::width;
+                const V right = n + 1 < sites_ ? S::load(x_[n + 1] + at) : first[k];
                 const V curve = (left[k] - x[k]) + (right - x[k]);
-                const V p = S::fma(force[k], potential_.slope(x[k]), S::fma(spring[k], curve, S::load(p_ + i)));
-                S::store(p_ + i, p);
-                if (drifts) S::store(x_ + i, S::fma(h[k], p, x[k]));
+                const V p = S::fma(force[k], potential_.slope(x[k]), S::fma(spring[k], curve, S::load(p_[n] + at)));
+                S::store(p_[n] + at, p);
+                if (drifts) S::store(x_[n] + at, S::fma(h[k], p, x[k]));
                 left[k] = x[k];
                 x[k] = right;
             }
@@ -164,9 +181,9 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
 
     // Velocities v with v <- v - h C grad U, C the oscillator's covariance r/link (1 - r/shift)^-1 (1 - r shift)^-1, two closed
     // recurrences; then every mode turns by the same angle.
-    QC_KERNEL void kick_and_rotate(const T* step, T part, bool rotates) {
+    QC_LANE_KERNEL void kick_and_rotate(const T* step, T part, bool rotates) {
         const V r = V{} + decay_;
-        const T spring = static_cast<T>(-path_.mass * path_.frequency * path_.frequency);
+        const T spring = static_cast<T>(-task_.mass * task_.frequency * task_.frequency);
         V h[vectors], sum[vectors], back[vectors], sine[vectors], cosine[vectors];
         for (int k = 0; k < vectors; ++k) {
             h[k] = S::load(step + k * S::width) * (part * static_cast<T>(covariance_ * weight_));
@@ -176,37 +193,37 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
         }
         for (std::int64_t n = 0; n < sites_; ++n)
             for (int k = 0; k < vectors; ++k) {
-                const std::int64_t i = n * lanes + k * S::width;
-                const V x = S::load(x_ + i);
+                const int at = k * S::width;
+                const V x = S::load(x_[n] + at);
                 const V g = h[k] * S::fma(V{} + spring, x, potential_.slope(x));
-                S::store(work_ + i, g);
+                S::store(work_[n] + at, g);
                 sum[k] = S::fma(sum[k], r, g);
             }
         for (int k = 0; k < vectors; ++k) sum[k] *= around_;
         for (std::int64_t n = 0; n < sites_; ++n)
             for (int k = 0; k < vectors; ++k) {
-                const std::int64_t i = n * lanes + k * S::width;
-                sum[k] = S::fma(sum[k], r, S::load(work_ + i));
-                S::store(work_ + i, sum[k]);
+                const int at = k * S::width;
+                sum[k] = S::fma(sum[k], r, S::load(work_[n] + at));
+                S::store(work_[n] + at, sum[k]);
                 back[k] = S::fma(V{} + powers_[n], sum[k], back[k]);
             }
         for (int k = 0; k < vectors; ++k) back[k] *= around_;
         for (std::int64_t n = sites_ - 1; n >= 0; --n)
             for (int k = 0; k < vectors; ++k) {
-                const std::int64_t i = n * lanes + k * S::width;
-                back[k] = S::fma(back[k], r, S::load(work_ + i));
-                const V x = S::load(x_ + i), v = S::load(p_ + i) - back[k];
+                const int at = k * S::width;
+                back[k] = S::fma(back[k], r, S::load(work_[n] + at));
+                const V x = S::load(x_[n] + at), v = S::load(p_[n] + at) - back[k];
                 if (rotates) {
-                    S::store(x_ + i, S::fma(cosine[k], x, sine[k] * v));
-                    S::store(p_ + i, S::fma(cosine[k], v, -(sine[k] * x)));
+                    S::store(x_[n] + at, S::fma(cosine[k], x, sine[k] * v));
+                    S::store(p_[n] + at, S::fma(cosine[k], v, -(sine[k] * x)));
                 } else {
-                    S::store(p_ + i, v);
+                    S::store(p_[n] + at, v);
                 }
             }
     }
 
     // Independent normals become velocities of covariance C: sqrt(r/link) (1 - r shift)^-1.
-    QC_KERNEL void correlate() {
+    QC_LANE_KERNEL void correlate() {
         const V r = V{} + decay_;
         const T scale = static_cast<T>(std::sqrt(covariance_));
         V sum[vectors];
@@ -214,21 +231,21 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
         for (int lap = 0; lap < 2; ++lap) {
             for (std::int64_t n = 0; n < sites_; ++n)
                 for (int k = 0; k < vectors; ++k) {
-                    const std::int64_t i = n * lanes + k * S::width;
-                    sum[k] = S::fma(sum[k], r, S::load(p_ + i) * scale);
-                    if (lap) S::store(p_ + i, sum[k]);
+                    const int at = k * S::width;
+                    sum[k] = S::fma(sum[k], r, S::load(p_[n] + at) * scale);
+                    if (lap) S::store(p_[n] + at, sum[k]);
                 }
             for (int k = 0; k < vectors; ++k) sum[k] *= around_;
         }
     }
 
-    QC_KERNEL void oscillator_kinetic(double* out) const {
+    QC_LANE_KERNEL void oscillator_kinetic(double* out) const {
         const T half = static_cast<T>(0.5 / covariance_);
         for (int l = 0; l < lanes; l += S::width) {
             Totals<T> sum;
-            V before = S::load(p_ + (sites_ - 1) * lanes + l);
+            V before = S::load(p_[sites_ - 1] + l);
             for (std::int64_t n = 0; n < sites_; ++n) {
-                const V v = S::load(p_ + n * lanes + l), fresh = S::fma(V{} - decay_, before, v);
+                const V v = S::load(p_[n] + l), fresh = S::fma(V{} - decay_, before, v);
                 sum.add(fresh * (fresh * half));
                 before = v;
             }
@@ -236,10 +253,9 @@ class PathLanes : public Fields<T, 2 * Simd<T>::width> {
         }
     }
 
-    const paths::PathModel& path_;
     P potential_;
-    T* work_;
-    T* powers_;
+    Rows<T, lanes> work_;
+    Memory<const T> powers_{};
     double link_, weight_, covariance_ = 0;
     T decay_ = 0, around_ = 0;
     alignas(vector_bytes) T sine_[lanes], cosine_[lanes];

@@ -1,22 +1,18 @@
 #include "paths/langevin.hpp"
 
-#include <algorithm>
+#include <cmath>
 #include <string>
 
-#include "core/isa.hpp"
 #include "paths/dynamics_call.hpp"
 #include "paths/walk_kernels.hpp"
-
-namespace qcore {
-QC_ISA_OBJECT(paths::WalkKernels, walk_kernels)
-}
 
 namespace qcore::paths {
 
 void langevin(const LangevinRun& run, Potential g, const TensorView& coefficients, const TensorView& x, const TensorView& measured,
               const TensorView& failed) {
-    double padded[Potential::max_coefficients];
-    g = padded_potential(g, coefficients, padded);
+    LangevinTask task{};
+    task.g = held_potential(g, coefficients, task.terms);
+    g = task.g.get();
     const int scheme = static_cast<int>(run.scheme);
     if (scheme < 0 || scheme > static_cast<int>(LangevinScheme::exact)) fail("scheme", "a code from 0 to 4", std::to_string(scheme));
     if (run.scheme == LangevinScheme::exact) {
@@ -34,24 +30,26 @@ void langevin(const LangevinRun& run, Potential g, const TensorView& coefficient
     check_chains(x.shape[0]);
     check_result("measured", measured, {run.count, 3 + static_cast<std::int64_t>(run.lags.size()), x.shape[0]}, {&x});
     check_result("failed", failed, {x.shape[0]}, {&x, &measured});
-    LangevinTask task;
-    task.run = &run;
-    task.g = g;
+    task.scheme = run.scheme;
+    task.dt = run.dt;
+    task.kick = std::sqrt(2 * run.diffusion * run.dt);
+    if (run.scheme == LangevinScheme::exact) {
+        const double rate = 2 * g.coefficients[2];
+        task.centre = -g.coefficients[1] / rate;
+        task.decay = std::exp(-rate * run.dt);
+        task.kick = std::sqrt(-run.diffusion / rate * std::expm1(-2 * rate * run.dt));
+    }
+    task.first = run.first;
+    task.count = run.count;
+    task.steps = run.steps;
+    task.lags = run.lags.data();
+    task.lag_count = static_cast<std::int64_t>(run.lags.size());
+    task.seed = run.seed;
     task.chains = x.shape[0];
     task.x = x.data;
     task.measured = static_cast<double*>(measured.data);
     task.failed = static_cast<double*>(failed.data);
-    const auto blocks = [&](const auto& kernels) {
-        parallel((task.chains + kernels.lanes - 1) / kernels.lanes, [&](std::int64_t block) {
-            LangevinTask part = task;
-            part.first_chain = block * kernels.lanes;
-            part.count = static_cast<int>(std::min<std::int64_t>(kernels.lanes, task.chains - part.first_chain));
-            kernels.langevin(part);
-        });
-    };
-    const WalkKernels& kernels = selected_walk_kernels();
-    if (x.dtype == DType::f32) blocks(kernels.f32);
-    else blocks(kernels.f64);
+    if (task.chains > 0) langevin_sweeps(task, x.dtype);
 }
 
 }  // namespace qcore::paths

@@ -1,11 +1,10 @@
-// Langevin steps of one vector of chains. Included by files compiled per instruction set, with contraction off.
+// Langevin steps of one vector of chains. Included by files compiled per instruction set and by CUDA sources, with contraction
+// off.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "core/parallel.hpp"
 #include "paths/chain_lanes.hpp"
 #include "paths/potential_lanes.hpp"
 #include "paths/walk_kernels.hpp"
@@ -20,13 +19,13 @@ using paths::LangevinTask;
 template <class T>
 class StepNoise {
   public:
-    using S = Simd<T>;
+    using S = Vector<T>;
     using V = typename S::V;
     using R = Random<T>;
 
-    StepNoise(std::int64_t chain, std::uint64_t seed) : stream_(static_cast<std::uint32_t>(chain), seed) {}
+    QC_DEVICE StepNoise(std::int64_t chain, std::uint64_t seed) : stream_(static_cast<std::uint32_t>(chain), seed) {}
 
-    V operator()(std::int64_t step) {
+    QC_DEVICE V operator()(std::int64_t step) {
         if (step / R::normals != block_) {
             block_ = step / R::normals;
             constexpr std::uint32_t purpose = static_cast<std::uint32_t>(Purpose::langevin) << 24;
@@ -45,78 +44,79 @@ class StepNoise {
 template <class T, class P>
 class LangevinLanes {
   public:
-    using S = Simd<T>;
+    using S = Vector<T>;
     using V = typename S::V;
     static constexpr int lanes = S::width;
 
-    explicit LangevinLanes(const LangevinTask& task)
-        : task_(task), run_(*task.run), g_(task.g), noise_(task.first_chain, run_.seed), dt_(static_cast<T>(run_.dt)),
-          kick_(static_cast<T>(std::sqrt(2 * run_.diffusion * run_.dt))) {
-        if (run_.scheme != LangevinScheme::exact) return;
-        const double rate = 2 * task.g.coefficients[2];
-        centre_ = static_cast<T>(-task.g.coefficients[1] / rate);
-        decay_ = static_cast<T>(std::exp(-rate * run_.dt));
-        kick_ = static_cast<T>(std::sqrt(-run_.diffusion / rate * std::expm1(-2 * rate * run_.dt)));
+    // Of a lane.
+    static QC_HD std::int64_t scratch_bytes(const LangevinTask& task) {
+        return (task.steps + 1) * static_cast<std::int64_t>(sizeof(T));
     }
 
-    void run() {
-        T* const way = static_cast<T*>(thread_scratch(static_cast<std::size_t>((run_.steps + 1) * lanes) * sizeof(T)));
-        T* const x = static_cast<T*>(task_.x) + task_.first_chain;
-        double* const failed = task_.failed + task_.first_chain;
-        for (int l = 0; l < lanes; ++l) way[l] = l < task_.count ? x[l] : T(0);
-        for (int l = 0; l < task_.count; ++l) failed[l] = -1;
-        for (std::int64_t k = 0; k < run_.count; ++k) {
-            const std::int64_t step = (run_.first + k) * run_.steps;
-            walk(way, step);
-            measure(way, task_.measured + k * (3 + static_cast<std::int64_t>(run_.lags.size())) * task_.chains + task_.first_chain);
-            std::copy(way + run_.steps * lanes, way + (run_.steps + 1) * lanes, way);
-            for (int l = 0; l < task_.count; ++l)
-                if (failed[l] < 0 && !std::isfinite(way[l])) failed[l] = static_cast<double>(step + run_.steps);
+    QC_DEVICE LangevinLanes(const LangevinTask& task, std::int64_t first_chain, int count, Scratch scratch)
+        : task_(task), first_chain_(first_chain), count_(count), g_(task.g.get()), noise_(first_chain, task.seed),
+          way_(scratch.template rows<T, lanes>(task.steps + 1)), dt_(static_cast<T>(task.dt)), kick_(static_cast<T>(task.kick)),
+          centre_(static_cast<T>(task.centre)), decay_(static_cast<T>(task.decay)) {}
+
+    QC_DEVICE void run() {
+        const Memory<T> x = memory<T>(task_.x) + first_chain_;
+        const Memory<double> failed = memory<double>(task_.failed) + first_chain_;
+        const Memory<double> measured = memory<double>(task_.measured) + first_chain_;
+        for (int l = 0; l < lanes; ++l) way_[0][l] = l < count_ ? x[l] : T(0);
+        for (int l = 0; l < count_; ++l) failed[l] = -1;
+        for (std::int64_t k = 0; k < task_.count; ++k) {
+            const std::int64_t step = (task_.first + k) * task_.steps;
+            walk(step);
+            measure(measured + k * (3 + task_.lag_count) * task_.chains);
+            S::store(way_[0], S::load(way_[task_.steps]));
+            for (int l = 0; l < count_; ++l)
+                if (failed[l] < 0 && !std::isfinite(way_[0][l])) failed[l] = static_cast<double>(step + task_.steps);
         }
-        for (int l = 0; l < task_.count; ++l) x[l] = way[l];
+        for (int l = 0; l < count_; ++l) x[l] = way_[0][l];
     }
 
   private:
-    QC_KERNEL void walk(T* way, std::int64_t first) {
-        switch (run_.scheme) {
+    QC_LANE_KERNEL void walk(std::int64_t first) {
+        switch (task_.scheme) {
             case LangevinScheme::euler_maruyama:
-                return each(way, first, [&](V x, std::int64_t n) { return S::fma(V{} + kick_, noise_(n), drift(x, x)); });
+                return each(first, [&](V x, std::int64_t n) { return S::fma(V{} + kick_, noise_(n), drift(x, x)); });
             case LangevinScheme::heun:
-                return each(way, first, [&](V x, std::int64_t n) {
+                return each(first, [&](V x, std::int64_t n) {
                     const V push = kick_ * noise_(n), slope = g_.slope(x);
                     const V there = S::fma(V{} - dt_, slope, x) + push;
                     return S::fma(V{} - dt_ * T(0.5), slope + g_.slope(there), x) + push;
                 });
             case LangevinScheme::leimkuhler_matthews: {
                 V noise = noise_(first);
-                return each(way, first, [&](V x, std::int64_t n) {
+                return each(first, [&](V x, std::int64_t n) {
                     const V next = noise_(n + 1), both = noise + next;
                     noise = next;
                     return S::fma(V{} + kick_ * T(0.5), both, drift(x, x));
                 });
             }
             case LangevinScheme::implicit_midpoint:
-                return each(way, first, [&](V x, std::int64_t n) { return implicit(x, kick_ * noise_(n)); });
+                return each(first, [&](V x, std::int64_t n) { return implicit(x, kick_ * noise_(n)); });
             case LangevinScheme::exact:
-                return each(way, first, [&](V x, std::int64_t n) {
+                return each(first, [&](V x, std::int64_t n) {
                     return S::fma(V{} + kick_, noise_(n), S::fma(V{} + decay_, x - centre_, V{} + centre_));
                 });
         }
     }
 
     template <class F>
-    void each(T* way, std::int64_t first, F&& step) {
-        V x = S::load(way);
-        for (std::int64_t t = 0; t < run_.steps; ++t) {
+    QC_DEVICE void each(std::int64_t first, F&& step) {
+        V x = S::load(way_[0]);
+        for (std::int64_t t = 0; t < task_.steps; ++t) {
             x = step(x, first + t);
-            S::store(way + (t + 1) * lanes, x);
+            S::store(way_[t + 1], x);
         }
     }
 
-    V drift(V at, V x) const { return S::fma(V{} - dt_, g_.slope(at), x); }
+    QC_DEVICE V drift(V at, V x) const { return S::fma(V{} - dt_, g_.slope(at), x); }
 
-    // The midpoint y = x + push/2 - dt/2 G'(y), by a fixed number of Newton steps, so that a chain doesn't depend on its neighbours.
-    V implicit(V x, V push) const {
+    // The midpoint y = x + push/2 - dt/2 G'(y), by a fixed number of Newton steps, so that a chain doesn't depend on its
+    // neighbours.
+    QC_DEVICE V implicit(V x, V push) const {
         const T half = dt_ * T(0.5);
         const V goal = S::fma(push, V{} + T(0.5), x);
         V y = goal, change{};
@@ -130,12 +130,12 @@ class LangevinLanes {
         return size <= scale * solved ? next : V{} + std::numeric_limits<T>::quiet_NaN();  // a NaN fails the comparison too
     }
 
-    QC_KERNEL void measure(const T* way, double* out) const {
+    QC_LANE_KERNEL void measure(Memory<double> out) const {
         Totals<T> first, second, fourth;
-        for (std::int64_t t = 1; t <= run_.steps;) {
+        for (std::int64_t t = 1; t <= task_.steps;) {
             V a{}, b{}, c{};
-            for (const std::int64_t stop = std::min(run_.steps + 1, t + tile); t < stop; ++t) {
-                const V x = S::load(way + t * lanes), square = x * x;
+            for (const std::int64_t stop = std::min(task_.steps + 1, t + tile); t < stop; ++t) {
+                const V x = S::load(way_[t]), square = x * x;
                 a += x;
                 b += square;
                 c = S::fma(square, square, c);
@@ -145,24 +145,26 @@ class LangevinLanes {
             fourth.add(c);
         }
         alignas(vector_bytes) double sum[lanes];
-        const double n = static_cast<double>(run_.steps);
+        const double n = static_cast<double>(task_.steps);
         const auto put = [&](const Totals<T>& total, std::int64_t to, double terms) {
             total.store(sum);
-            for (int l = 0; l < task_.count; ++l) out[to * task_.chains + l] = sum[l] / terms;
+            for (int l = 0; l < count_; ++l) out[to * task_.chains + l] = sum[l] / terms;
         };
         put(first, 0, n);
         put(second, 1, n);
         put(fourth, 2, n);
         std::int64_t row = 3;
-        for (const std::int64_t lag : run_.lags) {
+        const Memory<const std::int64_t> lags = memory<const std::int64_t>(task_.lags);
+        for (std::int64_t k = 0; k < task_.lag_count; ++k) {
+            const std::int64_t lag = lags[k];
             Totals<T> total;
-            for (std::int64_t t = lag; t <= run_.steps;) {
+            for (std::int64_t t = lag; t <= task_.steps;) {
                 V part{};
-                for (const std::int64_t stop = std::min(run_.steps + 1, t + tile); t < stop; ++t)
-                    part = S::fma(S::load(way + t * lanes), S::load(way + (t - lag) * lanes), part);
+                for (const std::int64_t stop = std::min(task_.steps + 1, t + tile); t < stop; ++t)
+                    part = S::fma(S::load(way_[t]), S::load(way_[t - lag]), part);
                 total.add(part);
             }
-            put(total, row++, static_cast<double>(run_.steps + 1 - lag));
+            put(total, row++, static_cast<double>(task_.steps + 1 - lag));
         }
     }
 
@@ -171,10 +173,12 @@ class LangevinLanes {
     static constexpr T solved = sizeof(T) == 4 ? T(1e-3) : T(1e-7);  // the last change; the error left is about its square
 
     const LangevinTask& task_;
-    const paths::LangevinRun& run_;
+    std::int64_t first_chain_;
+    int count_;
     P g_;
     StepNoise<T> noise_;
-    T dt_, kick_, centre_ = 0, decay_ = 0;
+    Rows<T, lanes> way_;
+    T dt_, kick_, centre_, decay_;
 };
 
 }  // namespace

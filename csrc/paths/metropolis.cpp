@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include "core/check.hpp"
-#include "core/parallel.hpp"
 #include "paths/metropolis_kernels.hpp"
 #include "paths/potential_check.hpp"
 
@@ -42,7 +40,7 @@ void check_call(const MetropolisCall& c, std::int64_t beads) {
     check_positive("potential_scale", c.potential_scale);
     if (!(c.correction >= 0)) fail("correction", "a number >= 0", std::to_string(c.correction));
     if (c.correction > 0 && c.midpoint) fail("correction", "0 with the midpoint rule", std::to_string(c.correction));
-    check_range("moves", static_cast<std::int64_t>(c.moves.size()), 1, 8);
+    check_range("moves", static_cast<std::int64_t>(c.moves.size()), 1, MetropolisTask::most_moves);
     check_range("first", c.first, 0, numbers);
     check_range("sweeps", c.sweeps, 0, numbers - c.first);
     check_range("every", c.every, 1, numbers);
@@ -71,8 +69,7 @@ void metropolis(const MetropolisCall& call, const TensorView& coefficients, cons
     check_range("x", beads, 2, (std::int64_t{1} << 31) - 1);
     check_range("x", chains, 0, std::int64_t{1} << 32);
     check_call(call, beads);
-    MetropolisCall checked = call;
-    checked.potential = checked_potential(call.potential, coefficients);
+    const Potential potential = checked_potential(call.potential, coefficients);
     const std::int64_t measurements = (call.first + call.sweeps) / call.every - call.first / call.every;
     check_array("step", step, like({2, chains}));
     check_array("counts", counts, like({2, moves, chains}));
@@ -92,39 +89,40 @@ void metropolis(const MetropolisCall& call, const TensorView& coefficients, cons
         for (int j = 0; j < i; ++j) check_disjoint(names[i], *written[i], names[j], *written[j]);
     }
 
-    std::vector<double> scaled;
-    if (!checked.potential.table)
-        for (std::int64_t k = 0; k < std::max<std::int64_t>(checked.potential.count, 5); ++k)
-            scaled.push_back(k < checked.potential.count ? checked.potential.coefficients[k] * call.potential_scale : 0.0);
-    const int potential = checked.potential.table ? 2 : scaled.size() == 5 ? 0 : 1;
-    checked.potential.count = checked.potential.table ? checked.potential.count : static_cast<std::int64_t>(scaled.size());
-
-    const MetropolisKernels& kernels = selected_metropolis_kernels();
-    const bool wide = x.dtype == DType::f64;
-    const std::int64_t lanes = kernels.lanes[wide], blocks = (chains + lanes - 1) / lanes;
-    const std::int64_t bins = histogram ? histogram->shape[0] : 0;
-    std::vector<double> histograms(static_cast<std::size_t>(blocks * bins));  // counts: their sum is exact in any order
-    struct Context {
-        MetropolisTask task;
-        void (*sweeps)(const MetropolisTask&);
-        std::int64_t lanes;
-        double* histograms;
-    } context{{&checked, scaled.data(), beads, call.pinned ? beads - 1 : beads, chains, 0, 0, x.data, static_cast<double*>(step.data),
-               static_cast<double*>(counts.data), static_cast<double*>(measured.data), static_cast<double*>(accepted.data), nullptr, bins},
-              kernels.sweeps[wide][potential],
-              lanes,
-              histograms.data()};
-    parallel_for(blocks, max_threads(), [](void* p, std::int64_t block) {
-        const Context& shared = *static_cast<const Context*>(p);
-        MetropolisTask task = shared.task;
-        task.first_chain = block * shared.lanes;
-        task.count = std::min(shared.lanes, task.chains - task.first_chain);
-        if (task.bins > 0) task.histogram = shared.histograms + block * task.bins;
-        shared.sweeps(task);
-    }, &context);
-    double* const total = histogram ? static_cast<double*>(histogram->data) : nullptr;
-    for (std::int64_t block = 0; block < blocks; ++block)
-        for (std::int64_t i = 0; i < bins; ++i) total[i] += histograms[static_cast<std::size_t>(block * bins + i)];
+    MetropolisTask task{};
+    // Polynomials up to the fourth degree are filled up to it with zeros: the kernels have that case unrolled.
+    task.potential = HeldPotential(potential, few_terms, potential.table ? 1 : call.potential_scale);
+    task.terms = !potential.table && potential.count <= few_terms ? few_terms : 0;
+    task.link = call.link;
+    task.potential_scale = call.potential_scale;
+    task.correction = call.correction;
+    task.midpoint = call.midpoint;
+    task.pinned = call.pinned;
+    task.warmup = call.warmup;
+    std::copy(call.moves.begin(), call.moves.end(), task.moves);
+    task.move_count = static_cast<int>(moves);
+    task.segment = call.segment;
+    task.hits = call.hits;
+    task.first = call.first;
+    task.sweeps = call.sweeps;
+    task.every = call.every;
+    task.lags = call.lags.data();
+    task.lag_count = static_cast<std::int64_t>(call.lags.size());
+    task.histogram_start = call.histogram_start;
+    task.inverse_bin = call.inverse_bin;
+    task.seed = call.seed;
+    task.beads = beads;
+    task.links = call.pinned ? beads - 1 : beads;
+    task.chains = chains;
+    task.bins = histogram ? histogram->shape[0] : 0;
+    task.measurements = measurements;
+    task.x = x.data;
+    task.step = static_cast<double*>(step.data);
+    task.counts = static_cast<double*>(counts.data);
+    task.measured = static_cast<double*>(measured.data);
+    task.accepted = static_cast<double*>(accepted.data);
+    task.histogram = histogram ? static_cast<double*>(histogram->data) : nullptr;
+    if (chains > 0) metropolis_sweeps(task, x.dtype);
 }
 
 }  // namespace qcore::paths

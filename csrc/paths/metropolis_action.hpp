@@ -1,13 +1,11 @@
-// The action of Metropolis sampling on vectors of chains, and sums over beads. Included by files compiled per instruction set.
+// The action of Metropolis sampling on vectors of chains, and sums over beads. Included by files compiled per instruction set and by
+// CUDA sources.
 #pragma once
 
 #include <type_traits>
 
 #include "paths/metropolis_kernels.hpp"
 #include "paths/potential_lanes.hpp"
-
-// Not inlined: rarely called, or long.
-#define QC_APART __attribute__((noinline))
 
 namespace qcore::QC_ISA {
 namespace {
@@ -17,36 +15,37 @@ using paths::MetropolisTask;
 // Sums of vectors in double precision: in the vector's own over a few terms, then added to the double.
 template <class T>
 struct LaneSum {
-    using V = typename Simd<T>::V;
+    using S = Vector<T>;
+    using V = typename S::V;
 
-    void add(V v) { part += v; }
-    void flush() {
-        for (int i = 0; i < Simd<T>::width; ++i) total[i] += static_cast<double>(part[i]);
+    QC_DEVICE void add(V v) { part += v; }
+    QC_DEVICE void flush() {
+        for (int i = 0; i < S::width; ++i) total[i] += static_cast<double>(S::lane(part, i));
         part = V{};
     }
 
     V part{};
-    double total[Simd<T>::width] = {};
+    double total[S::width] = {};
 };
 
 // U of the action and its derivatives, at beads or midpoints.
 template <class T, class P>
 class Action {
   public:
-    using S = Simd<T>;
+    using S = Vector<T>;
     using V = typename S::V;
 
-    explicit Action(const MetropolisTask& t)
-        : potential_(scaled(t)), scale_(static_cast<T>(t.call->potential_scale)), correction_(static_cast<T>(t.call->correction)) {}
+    QC_DEVICE Action(const MetropolisTask& t, const P& potential)
+        : potential_(potential), scale_(static_cast<T>(t.potential_scale)), correction_(static_cast<T>(t.correction)) {}
 
-    V value(V x) const {
+    QC_DEVICE V value(V x) const {
         if (!plain()) return corrected(x);
         return plain_value(x);
     }
 
-    bool plain() const { return correction_ == T(0); }
+    QC_DEVICE bool plain() const { return correction_ == T(0); }
 
-    V plain_value(V x) const {
+    QC_DEVICE V plain_value(V x) const {
         if constexpr (table) return value_apart(x);
         else return potential_.value(x);
     }
@@ -64,14 +63,7 @@ class Action {
   private:
     static constexpr bool table = std::is_same_v<P, TableLanes<T>>;
 
-    // Polynomials come scaled.
-    static paths::Potential scaled(const MetropolisTask& t) {
-        paths::Potential p = t.call->potential;
-        if (!p.table) p.coefficients = t.scaled;
-        return p;
-    }
-
-    Jet<T> jet(V x) const {
+    QC_DEVICE Jet<T> jet(V x) const {
         Jet<T> j = potential_.jet(x);
         if constexpr (table) j = {j.value * scale_, j.slope * scale_, j.curvature * scale_};
         return j;
@@ -84,7 +76,7 @@ class Action {
         return S::fma(j.slope * j.slope, V{} + correction_, j.value);
     }
 
-    P potential_;
+    P potential_;  // a polynomial comes scaled
     T scale_, correction_;
 };
 

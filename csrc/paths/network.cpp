@@ -1,3 +1,4 @@
+// Argument checks of the path networks.
 #include "paths/network.hpp"
 
 #include "paths/action_call.hpp"
@@ -10,36 +11,6 @@ namespace {
 void check_parameters(Parameters parameters) {
     if (parameters != Parameters::velocity && parameters != Parameters::acceleration)
         fail("parameters", "velocity (1) or acceleration (2)", std::to_string(static_cast<int>(parameters)));
-}
-
-template <class T>
-T* row(const TensorView* t, std::int64_t first) {
-    return t ? static_cast<T*>(t->data) + first : nullptr;
-}
-
-template <class T>
-void integrate_blocks(const NetworkKernels& kernels, NetworkRows rows, std::int64_t batch, std::int64_t beads, const TensorView& w,
-                      const TensorView& x_ini, const TensorView* x_fin, const TensorView& x) {
-    const std::int64_t block = block_rows(beads);
-    in_parallel((batch + block - 1) / block, threads_for(batch, beads), [&](std::int64_t i) {
-        const std::int64_t first = i * block;
-        NetworkRows here = rows;
-        here.x_ini = row<T>(&x_ini, first), here.x_fin = row<T>(x_fin, first);
-        kernels.beads(here, row<T>(&w, first * rows.given), std::min(block, batch - first), row<T>(&x, first * beads));
-    });
-}
-
-template <class T>
-void adjoint_blocks(const NetworkKernels& kernels, NetworkRows rows, std::int64_t batch, std::int64_t beads, const TensorView& grad_x,
-                    const TensorView& grad_w, const TensorView& grad_ini, const TensorView* grad_fin) {
-    const std::int64_t block = block_rows(beads);
-    in_parallel((batch + block - 1) / block, threads_for(batch, beads), [&](std::int64_t i) {
-        const std::int64_t first = i * block;
-        NetworkRows here = rows;
-        here.x_fin = row<T>(grad_fin, first);  // only that there is one counts
-        kernels.adjoint(here, row<T>(&grad_x, first * beads), std::min(block, batch - first), row<T>(&grad_w, first * rows.given),
-                        row<T>(&grad_ini, first), row<T>(grad_fin, first));
-    });
 }
 
 }  // namespace
@@ -57,10 +28,8 @@ void integrate(Parameters parameters, double dt, const TensorView& w, const Tens
     check_disjoint("x", x, "w", w);
     check_disjoint("x", x, "x_ini", x_ini);
     if (x_fin) check_disjoint("x", x, "x_fin", *x_fin);
-    const NetworkRows rows{given, parameters == Parameters::acceleration, dt, nullptr, nullptr};
-    const PathKernels& kernels = selected_action_kernels();
-    if (w.dtype == DType::f32) integrate_blocks<float>(kernels.network_f32, rows, batch, beads, w, x_ini, x_fin, x);
-    else integrate_blocks<double>(kernels.network_f64, rows, batch, beads, w, x_ini, x_fin, x);
+    compute_beads({batch, given, parameters == Parameters::acceleration, w.dtype == DType::f32, x_fin != nullptr, dt, w.data, x.data,
+                   x_ini.data, x_fin ? x_fin->data : nullptr});
 }
 
 void integrate_adjoint(Parameters parameters, double dt, const TensorView& grad_x, const TensorView& grad_w, const TensorView& grad_ini,
@@ -82,10 +51,8 @@ void integrate_adjoint(Parameters parameters, double dt, const TensorView& grad_
         check_disjoint("grad_fin", *grad_fin, "grad_w", grad_w);
         check_disjoint("grad_fin", *grad_fin, "grad_ini", grad_ini);
     }
-    const NetworkRows rows{given, parameters == Parameters::acceleration, dt, nullptr, nullptr};
-    const PathKernels& kernels = selected_action_kernels();
-    if (grad_x.dtype == DType::f32) adjoint_blocks<float>(kernels.network_f32, rows, batch, beads, grad_x, grad_w, grad_ini, grad_fin);
-    else adjoint_blocks<double>(kernels.network_f64, rows, batch, beads, grad_x, grad_w, grad_ini, grad_fin);
+    compute_beads_adjoint({batch, given, parameters == Parameters::acceleration, grad_x.dtype == DType::f32, grad_fin != nullptr, dt,
+                           grad_w.data, grad_x.data, grad_ini.data, grad_fin ? grad_fin->data : nullptr});
 }
 
 }  // namespace qcore::paths

@@ -1,4 +1,5 @@
-// A potential handed over as a tensor of coefficients, checked.
+// A potential handed over as a tensor of coefficients, checked: a table lies where the kernels can read it, a polynomial on the
+// host.
 #pragma once
 
 #include <string>
@@ -10,7 +11,7 @@ namespace qcore::paths {
 
 // `p` says whether the coefficients are a table's, (cells, 4), or a polynomial's, (K + 1,), and where the table lies.
 inline Potential checked_potential(Potential p, const TensorView& coefficients) {
-    check_device("potential", coefficients);
+    p.table ? check_device("potential", coefficients) : check_host("potential", coefficients);
     check_dtype("potential", coefficients, DType::f64);
     const bool fits = p.table ? coefficients.ndim == 2 && coefficients.shape[0] > 0 && coefficients.shape[1] == 4
                               : coefficients.ndim == 1 && coefficients.shape[0] > 0 && coefficients.shape[0] <= Potential::max_coefficients;

@@ -1,38 +1,16 @@
+// Argument checks, and the way from tensors to a Plan.
 #include "paths/transfer.hpp"
 
-#include <algorithm>
-#include <complex>
-#include <cstring>
 #include <string>
-#include <type_traits>
-#include <vector>
 
 #include "core/check.hpp"
-#include "core/isa.hpp"
-#include "core/parallel.hpp"
 #include "paths/transfer_plan.hpp"
-#include "paths/transfer_reference.hpp"
 
-namespace qcore {
-
-QC_ISA_OBJECT(transfer::Kernels, transfer_f32)
-QC_ISA_OBJECT(transfer::Kernels, transfer_f64)
-QC_ISA_OBJECT(transfer::Kernels, transfer_c64)
-QC_ISA_OBJECT(transfer::Kernels, transfer_c128)
-QC_ISA_OBJECT(transfer::Kernels, transfer_log_f32)
-QC_ISA_OBJECT(transfer::Kernels, transfer_log_f64)
-QC_ISA_OBJECT(transfer::Kernels, transfer_max_f32)
-QC_ISA_OBJECT(transfer::Kernels, transfer_max_f64)
-
-namespace transfer {
+namespace qcore::transfer {
 
 namespace {
 
-constexpr std::int64_t line_sites = 1024;  // a line is made about so long from short problems: it stays in the nearest cache
 constexpr std::int64_t most_log_taps = 1 << 14;
-
-// Gradients that problems share are summed in up to so many parts, of so many bytes in all: fixed, whatever the threads.
-constexpr std::int64_t most_tasks = 16, sum_bytes = 64 << 20;
 
 TensorView shaped(std::initializer_list<std::int64_t> shape) {
     TensorView view;
@@ -128,46 +106,7 @@ Plan make_plan(const Chain& c, std::int64_t keep_every) {
     p.factor = data(c.factor);
     p.factor_sign = data(c.factor_sign);
     p.keep_every = keep_every;
-    // In the semiring log neighbours on a line would share exponents, and the last bits of a problem depend on them.
-    const std::int64_t stride = p.sites + p.kernel;
-    const bool alone = c.semiring == Semiring::log || (p.tap_batch > 1);
-    p.group = alone ? 1 : std::clamp<std::int64_t>(line_sites / stride, 1, std::max<std::int64_t>(p.batch, 1));
     return p;
-}
-
-const Kernels& kernels_for(const Chain& c) {
-    const bool single = c.psi.dtype == DType::f32;
-    if (c.semiring == Semiring::log) return single ? selected_transfer_log_f32() : selected_transfer_log_f64();
-    if (c.semiring == Semiring::max) return single ? selected_transfer_max_f32() : selected_transfer_max_f64();
-    switch (c.psi.dtype) {
-        case DType::f32: return selected_transfer_f32();
-        case DType::c64: return selected_transfer_c64();
-        case DType::c128: return selected_transfer_c128();
-        default: return selected_transfer_f64();
-    }
-}
-
-// Threads that are worth their start for so many multiply-adds.
-int worthwhile_threads(const Plan& p) {
-    const double work = static_cast<double>(p.batch) * static_cast<double>(p.sites) * static_cast<double>(p.kernel) * static_cast<double>(p.steps);
-    return static_cast<int>(std::clamp(work / 2e5, 1.0, static_cast<double>(max_threads())));
-}
-
-template <class F>
-void parallel(std::int64_t n, int threads, F&& body) {
-    parallel_for(n, threads, [](void* f, std::int64_t i) { (*static_cast<std::remove_reference_t<F>*>(f))(i); }, &body);
-}
-
-// The sums of all tasks, in their order, in the type of the tensor.
-void add_up(const std::vector<double>& sums, std::int64_t parts, const TensorView& to) {
-    const std::int64_t count = to.numel() * (is_complex(to.dtype) ? 2 : 1);
-    const bool narrow = compute_real(to.dtype) == DType::f32;
-    for (std::int64_t i = 0; i < count; ++i) {
-        double total = 0;
-        for (std::int64_t part = 0; part < parts; ++part) total += sums[static_cast<std::size_t>(part * count + i)];
-        if (narrow) static_cast<float*>(to.data)[i] = static_cast<float>(total);
-        else static_cast<double*>(to.data)[i] = total;
-    }
 }
 
 }  // namespace
@@ -196,11 +135,7 @@ void forward(const Chain& c, const TensorView& out, const TensorView* second, co
     p.out = out.data;
     p.second = second ? second->data : nullptr;
     p.kept = kept ? kept->data : nullptr;
-    if (c.backend == Backend::reference) return forward_reference(p, c.semiring, c.psi.dtype);
-    const int threads = worthwhile_threads(p);
-    p.group = std::min(p.group, (batch + threads - 1) / threads);  // which problems share a line changes nothing here
-    const Kernels& kernels = kernels_for(c);
-    parallel(p.groups(), threads, [&](std::int64_t i) { kernels.forward(p, i); });
+    c.backend == Backend::reference ? reference_forward(p, c.semiring, c.psi.dtype) : fused_forward(p, c.semiring, c.psi.dtype);
 }
 
 void adjoint(const Chain& c, const TensorView& grad, const TensorView* kept, std::int64_t keep_every, const TensorView& grad_psi,
@@ -226,27 +161,9 @@ void adjoint(const Chain& c, const TensorView& grad, const TensorView* kept, std
     p.kept = kept ? kept->data : nullptr;
     p.grad = grad.data;
     p.grad_psi = grad_psi.data;
-    const std::int64_t values = is_complex(c.psi.dtype) ? 2 : 1;
-    const std::int64_t taps = grad_taps ? grad_taps->numel() * values : 0, factors = grad_factor ? grad_factor->numel() * values : 0;
-    const std::int64_t shared = (p.tap_batch == 1 ? taps : 0) + (p.factor_batch == 1 ? factors : 0);
-    const bool reference = c.backend == Backend::reference;
-    p.tasks = reference ? 1 : p.groups();
-    if (shared && !reference) p.tasks = std::clamp<std::int64_t>(std::min(p.groups(), sum_bytes / (8 * shared)), 1, most_tasks);
-    p.tasks = std::max<std::int64_t>(p.tasks, 1);
-    const std::int64_t tap_parts = p.tap_batch == 1 ? p.tasks : 1, factor_parts = p.factor_batch == 1 ? p.tasks : 1;
-    std::vector<double> sum_taps(static_cast<std::size_t>(tap_parts * taps)), sum_factor(static_cast<std::size_t>(factor_parts * factors));
-    p.sum_taps = grad_taps ? sum_taps.data() : nullptr;
-    p.sum_factor = grad_factor ? sum_factor.data() : nullptr;
-    if (p.batch) {
-        if (reference) {
-            adjoint_reference(p, c.semiring, c.psi.dtype);
-        } else {
-            const Kernels& kernels = kernels_for(c);
-            parallel(p.tasks, worthwhile_threads(p), [&](std::int64_t i) { kernels.adjoint(p, i); });
-        }
-    }
-    if (grad_taps) add_up(sum_taps, tap_parts, *grad_taps);
-    if (grad_factor) add_up(sum_factor, factor_parts, *grad_factor);
+    p.grad_taps = grad_taps ? grad_taps->data : nullptr;
+    p.grad_factor = grad_factor ? grad_factor->data : nullptr;
+    c.backend == Backend::reference ? reference_adjoint(p, c.semiring, c.psi.dtype) : fused_adjoint(p, c.semiring, c.psi.dtype);
 }
 
 void best_path(const Chain& c, const TensorView& ends, const TensorView& sites) {
@@ -256,16 +173,11 @@ void best_path(const Chain& c, const TensorView& ends, const TensorView& sites) 
     check_input("ends", ends, DType::f64);
     check_shape("ends", ends, shaped({batch}));
     check_result("sites", sites, DType::f64, shaped({batch, c.steps + 1}), c, {&ends});
-    const auto* const end = static_cast<const double*>(ends.data);
-    for (std::int64_t b = 0; b < batch; ++b)
-        if (!(end[b] >= 0 && end[b] < static_cast<double>(c.psi.shape[1]))) fail("ends", "sites from 0 to " + std::to_string(c.psi.shape[1] - 1), std::to_string(end[b]));
     if (batch == 0) return;
     Plan p = make_plan(c, 0);
-    p.ends = end;
+    p.ends = static_cast<const double*>(ends.data);
     p.path = static_cast<double*>(sites.data);
-    const Kernels& kernels = kernels_for(c);
-    parallel(p.groups(), worthwhile_threads(p), [&](std::int64_t i) { kernels.forward(p, i); });
+    fused_best_path(p, c.psi.dtype);
 }
 
-}  // namespace transfer
-}  // namespace qcore
+}  // namespace qcore::transfer

@@ -1,11 +1,11 @@
-#include "paths/transfer_reference.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <complex>
 #include <limits>
 #include <type_traits>
 #include <vector>
+
+#include "paths/transfer_sums.hpp"
 
 namespace qcore::transfer {
 
@@ -221,7 +221,14 @@ void dispatch(const Plan& p, Semiring semiring, DType dtype, bool backwards) {
 
 }  // namespace
 
-void forward_reference(const Plan& plan, Semiring semiring, DType dtype) { dispatch(plan, semiring, dtype, false); }
-void adjoint_reference(const Plan& plan, Semiring semiring, DType dtype) { dispatch(plan, semiring, dtype, true); }
+void reference_forward(const Plan& p, Semiring semiring, DType dtype) { dispatch(p, semiring, dtype, false); }
+
+void reference_adjoint(const Plan& plan, Semiring semiring, DType dtype) {
+    Plan p = plan;
+    p.tasks = 1;
+    const GradientSums sums(p, dtype);
+    dispatch(p, semiring, dtype, true);
+    sums.store();
+}
 
 }  // namespace qcore::transfer

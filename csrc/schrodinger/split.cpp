@@ -31,7 +31,8 @@ TensorView with_lead(const TensorView& psi, std::int64_t lead) {
 SplitProblem problem(const Split& s, const char* name, const TensorView& psi, int lead) {
     check_input(name, psi);
     check_input("phases", s.phases);
-    check_input("e", s.e);
+    check_host("e", s.e);
+    if (!s.e.contiguous()) fail("e", "a contiguous tensor", "strides that are not contiguous");
     if (psi.dtype == DType::f16 || psi.dtype == DType::bf16)
         fail(name, "float32, float64, complex64 or complex128", dtype_name(psi.dtype));
     const bool complex = is_complex(psi.dtype);
@@ -66,9 +67,9 @@ SplitProblem problem(const Split& s, const char* name, const TensorView& psi, in
         p.sizes.push_back(psi.shape[lead + 1 + d]);
         p.points *= p.sizes.back();
     }
-    const Complex* const e = static_cast<const Complex*>(s.e.data);
+    const Number* const e = static_cast<const Number*>(s.e.data);
     p.e.assign(e, e + s.e.numel());
-    if (!complex && std::any_of(p.e.begin(), p.e.end(), [](Complex c) { return c.imag() != 0; }))
+    if (!complex && std::any_of(p.e.begin(), p.e.end(), [](Number c) { return c.imag() != 0; }))
         fail("e", "real numbers for a real state", "imaginary parts");
     return p;
 }
@@ -132,7 +133,7 @@ void split_adjoint(const Split& s, const TensorView& states, const TensorView& g
     }
     const SplitGradients gradients{states.data, grad_out.data, grad_frames ? grad_frames->data : nullptr, trace_back, save_every, first,
                                    grad_psi.data, grad_phases ? grad_phases->data : nullptr,
-                                   grad_e ? static_cast<Complex*>(grad_e->data) : nullptr};
+                                   grad_e ? static_cast<Number*>(grad_e->data) : nullptr};
     if (s.backend == Backend::automatic && split_fused_adjoint(p, gradients)) return;
     split_reference_adjoint(p, gradients);
 }

@@ -14,7 +14,7 @@ namespace qcore::schrodinger {
 
 // Tensors are contiguous; S = one to three sizes.
 //   phases   (Q, P, *S)  P = 1 or B; complex128, or float64 where psi is real
-//   e        (A, D, M)   complex128; real numbers where psi is real
+//   e        (A, D, M)   complex128 on the host; real numbers where psi is real
 //   program  one step, in order: q >= 0 multiplies by phases[q], -1 - a applies kinetic substep a
 // boundary one per space axis. arithmetic f32 wants psi in float32 or complex64.
 struct Split {

@@ -10,20 +10,20 @@
 
 namespace qcore::schrodinger {
 
-using Complex = std::complex<double>;
+using Number = std::complex<double>;
 
 // With the derivatives of both coefficients by e.
 struct Factor {
-    Complex g, below, dg, dbelow;
+    Number g, below, dg, dbelow;
 };
 
 // The larger and the smaller g of 1 - (2/15 + e) l + (e/20) l^2 = (1 - g l)(1 - g' l), and their derivatives.
 struct SixthOrderRoots {
-    Complex large, small, dlarge, dsmall;
+    Number large, small, dlarge, dsmall;
 
-    explicit SixthOrderRoots(Complex e) {
-        const Complex sum = 2.0 / 15.0 + e, root = std::sqrt(sum * sum - e / 5.0);
-        const Complex distance = (std::conj(sum) * root).real() < 0 ? -root : root;
+    explicit SixthOrderRoots(Number e) {
+        const Number sum = 2.0 / 15.0 + e, root = std::sqrt(sum * sum - e / 5.0);
+        const Number distance = (std::conj(sum) * root).real() < 0 ? -root : root;
         large = (sum + distance) / 2.0;
         small = e / 20.0 / large;
         dlarge = (large - 0.05) / distance;
@@ -31,7 +31,7 @@ struct SixthOrderRoots {
     }
 };
 
-inline std::vector<Factor> stage_factors(Complex e, int order, Rule rule) {
+inline std::vector<Factor> stage_factors(Number e, int order, Rule rule) {
     const bool cayley = rule == Rule::cayley;
     if (order == 2) return {{e, cayley ? -e : 0.0, 1.0, cayley ? -1.0 : 0.0}};
     if (order == 4) return {{1.0 / 12.0 + e, 1.0 / 12.0 - (cayley ? e : 0.0), 1.0, cayley ? -1.0 : 0.0}};

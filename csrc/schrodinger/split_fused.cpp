@@ -78,7 +78,7 @@ Tables<R> make_tables(const SplitProblem& p, TableKind kind) {
     const double* const given = static_cast<const double*>(p.phases);
     const auto value = [&](std::int64_t q, std::int64_t i) {
         const std::int64_t k = q * size + i;
-        const Complex c = real ? Complex(given[k]) : Complex(given[2 * k], given[2 * k + 1]);
+        const Number c = real ? Number(given[k]) : Number(given[2 * k], given[2 * k + 1]);
         return kind == TableKind::given ? c : kind == TableKind::inverse ? 1.0 / c : std::conj(c);
     };
     for (std::int64_t q = 0; q < p.tables + (merged ? 1 : 0); ++q) {
@@ -92,7 +92,7 @@ Tables<R> make_tables(const SplitProblem& p, TableKind kind) {
         constexpr std::int64_t piece = 4096;
         run_tasks((size + piece - 1) / piece, size, [&](std::int64_t task) {
             for (std::int64_t i = task * piece; i < std::min(size, (task + 1) * piece); ++i) {
-                const Complex c = q < p.tables ? value(q, i) : value(p.program.front(), i) * value(p.program.back(), i);
+                const Number c = q < p.tables ? value(q, i) : value(p.program.front(), i) * value(p.program.back(), i);
                 numbers[at(i * components)] = static_cast<R>(c.real());
                 if (!real) numbers[at(2 * i + 1)] = static_cast<R>(c.imag());
             }
@@ -150,7 +150,7 @@ class Adjoint {
     void run() {
         if (g_.grad_phases)
             std::memset(g_.grad_phases, 0, at(p_.tables * p_.phases_batch * p_.points * components()) * sizeof(double));
-        if (g_.grad_e) std::fill(g_.grad_e, g_.grad_e + p_.e.size(), Complex{});
+        if (g_.grad_e) std::fill(g_.grad_e, g_.grad_e + p_.e.size(), Number{});
         const std::int64_t n = static_cast<std::int64_t>(list_.size());
         const std::int64_t bytes = (p_.tables + 1) * p_.points * components() * 8 * (p_.axes() == 1 ? 16 : 1);
         // Parts are summed in their order; how many run together depends on nothing but their size.
@@ -266,9 +266,9 @@ class Adjoint {
                     double s[4] = {0, 0, 0, 0};
                     gradients.sums[at(a * p_.axes() + d)].total(k, s);
                     const Factor& f = list.factors[at(k)];
-                    const Complex behind(s[0], s[1]), before(s[2], s[3]), difference = f.g - f.below;
+                    const Number behind(s[0], s[1]), before(s[2], s[3]), difference = f.g - f.below;
                     // psi' - psi = (g - below) l x, x = (1 - g l)^{-1} psi.
-                    const Complex change = behind * std::conj(f.dg / difference) - before * std::conj(f.dbelow / difference);
+                    const Number change = behind * std::conj(f.dg / difference) - before * std::conj(f.dbelow / difference);
                     g_.grad_e[(a * p_.axes() + d) * p_.stages + list.stage[at(k)]] += sign * change;
                 }
             }
@@ -285,8 +285,8 @@ class Adjoint {
                     to[i] += g_.trace_back ? sum[at(i)] * inverse[i] : sum[at(i)];
                     continue;
                 }
-                Complex value(sum[at(2 * i)], sum[at(2 * i + 1)]);
-                if (g_.trace_back) value *= Complex(inverse[2 * i], -inverse[2 * i + 1]);
+                Number value(sum[at(2 * i)], sum[at(2 * i + 1)]);
+                if (g_.trace_back) value *= Number(inverse[2 * i], -inverse[2 * i + 1]);
                 to[2 * i] += value.real();
                 to[2 * i + 1] += value.imag();
             }
@@ -306,7 +306,7 @@ bool well_conditioned(const SplitProblem& p, double limit) { return !(largest_al
 
 // The gradients of the coefficients divide by what distinguishes a factor from 1, and for order 6 the two roots from each other.
 bool separated(const SplitProblem& p) {
-    for (const Complex e : p.e)
+    for (const Number e : p.e)
         for (const Factor& f : stage_factors(e, p.order, p.rule))
             if (std::abs(f.g - f.below) < 1e-9 || std::abs(f.dg) > 1e4 || std::abs(f.dbelow) > 1e4) return false;
     return true;

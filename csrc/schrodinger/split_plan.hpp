@@ -1,5 +1,5 @@
 // What a run of the split-operator scheme looks like before it meets a field: the factors of every axis with their elimination
-// done, the tables of pointwise factors, and the order in which they are applied.
+// done, and the tables of pointwise factors.
 #pragma once
 
 #include <cmath>
@@ -9,6 +9,7 @@
 
 #include "schrodinger/split_kernels.hpp"
 #include "schrodinger/split_reference.hpp"
+#include "schrodinger/split_sequence.hpp"
 
 namespace qcore::schrodinger {
 
@@ -27,13 +28,13 @@ struct AxisFactors {
     void add(const Factor& f, std::int64_t m, std::int64_t n, Boundary boundary, bool complex) {
         const bool periodic = boundary == Boundary::periodic;
         if (f.g == f.below || (periodic && n == 1)) return;  // the identity
-        std::vector<Complex> p(at(n)), r(at(n)), v;
+        std::vector<Number> p(at(n)), r(at(n)), v;
         for (std::int64_t j = 0; j < n; ++j) {
             const double ends = periodic ? (j == 0) + (j == n - 1) : 0;
             p[at(j)] = (1.0 - 2.0 * f.g) / f.g + ends - (j ? r[at(j - 1)] : 0.0);
             r[at(j)] = 1.0 / p[at(j)];
         }
-        Complex scale = 0;
+        Number scale = 0;
         if (periodic) {
             v.assign(at(n), 0.0);
             v[0] = r[0];
@@ -43,7 +44,7 @@ struct AxisFactors {
         }
         const std::int64_t parts = complex ? 2 : 1, length = n * parts;
         std::vector<R> numbers(at(length * (periodic ? 4 : 2)));
-        const auto put = [&](std::int64_t place, std::int64_t j, Complex value) {
+        const auto put = [&](std::int64_t place, std::int64_t j, Number value) {
             R* const to = numbers.data() + place * length + j * parts;
             to[0] = static_cast<R>(value.real());
             if (complex) to[1] = static_cast<R>(value.imag());
@@ -55,7 +56,7 @@ struct AxisFactors {
             put(2, j, v[at(j)]);
             put(3, j, v[at(j)] * scale);
         }
-        const Complex alpha = f.below / f.g, beta = (f.g - f.below) / f.g / f.g;
+        const Number alpha = f.below / f.g, beta = (f.g - f.below) / f.g / f.g;
         const R* const base = numbers.data();
         sweeps.push_back({n, base, base + length, periodic ? base + 2 * length : nullptr, periodic ? base + 3 * length : nullptr,
                           {static_cast<R>(alpha.real()), static_cast<R>(alpha.imag())},
@@ -80,7 +81,7 @@ struct FactorSet {
                 AxisFactors<R>& list = axes.emplace_back();
                 for (std::int64_t i = 0; i < p.stages; ++i) {
                     const std::int64_t m = reversed ? p.stages - 1 - i : i;
-                    Complex e = p.stage(a, d, m);
+                    Number e = p.stage(a, d, m);
                     e = variant == Variant::inverse ? -e : variant == Variant::adjoint ? std::conj(e) : e;
                     std::vector<Factor> factors = stage_factors(e, p.order, p.rule);
                     if (reversed && factors.size() == 2) std::swap(factors[0], factors[1]);
@@ -94,7 +95,7 @@ struct FactorSet {
 // The largest alpha: how much rounding errors grow in psi' = alpha psi + beta phi. Only large for order 4 near e = -1/12.
 inline double largest_alpha(const SplitProblem& p) {
     double largest = 0;
-    for (const Complex e : p.e)
+    for (const Number e : p.e)
         for (const Factor& f : stage_factors(e, p.order, p.rule))
             if (f.g != f.below) largest = std::fmax(largest, f.g == 0.0 ? HUGE_VAL : std::abs(f.below / f.g));
     return largest;
@@ -105,70 +106,6 @@ template <class R>
 struct Tables {
     std::vector<const R*> data;  // each (P, points)
     std::vector<std::vector<R>> storage;
-};
-
-// One thing to do; `index` of a table, of a frame, of a substep.
-struct Item {
-    enum Kind { phase, mark, kinetic } kind;
-    std::int64_t index;
-};
-
-// The items of a run in order, or backwards: where no mark stands between two steps, the last factor of one and the first of the
-// next are one.
-class Sequence {
-  public:
-    // Marks after every `every` steps of the whole run, of which these begin after `first`; none with every = 0.
-    Sequence(const SplitProblem& p, std::int64_t every, std::int64_t first, bool backwards)
-        : p_(p), every_(every), first_(first), backwards_(backwards), merges_(merges(p)), piece_(backwards ? 2 * p.steps : 0) {
-        fill();
-    }
-
-    // Whether the product of the last and the first factor is needed.
-    static bool merges(const SplitProblem& p) {
-        return p.steps > 1 && p.program.size() > 1 && p.program.front() >= 0 && p.program.back() >= 0;
-    }
-
-    bool next(Item& item) {
-        while (place_ == items_.size()) {
-            piece_ += backwards_ ? -1 : 1;
-            if (piece_ < 0 || piece_ > 2 * p_.steps || p_.steps == 0) return false;
-            fill();
-        }
-        item = items_[backwards_ ? items_.size() - 1 - place_ : place_];
-        ++place_;
-        return true;
-    }
-
-  private:
-    // Piece 2 k + 1 is the inside of step k, piece 2 k what stands before it, piece 2 steps what stands behind the last.
-    void fill() {
-        items_.clear();
-        place_ = 0;
-        if (p_.steps == 0) return;
-        const std::int64_t step = piece_ / 2;
-        const std::vector<std::int64_t>& program = p_.program;
-        const std::size_t cut = merges_ ? 1 : 0;
-        if (piece_ % 2) {
-            for (std::size_t i = cut; i + cut < program.size(); ++i)
-                items_.push_back(program[i] >= 0 ? Item{Item::phase, program[i]} : Item{Item::kinetic, -1 - program[i]});
-            return;
-        }
-        const bool marked = every_ > 0 && step > 0 && (first_ + step) % every_ == 0;
-        if (merges_ && !marked && step > 0 && step < p_.steps) {
-            items_.push_back({Item::phase, p_.tables});
-            return;
-        }
-        if (merges_ && step > 0) items_.push_back({Item::phase, program.back()});
-        if (marked) items_.push_back({Item::mark, (first_ + step) / every_ - first_ / every_ - 1});
-        if (merges_ && step < p_.steps) items_.push_back({Item::phase, program.front()});
-    }
-
-    const SplitProblem& p_;
-    const std::int64_t every_, first_;
-    const bool backwards_, merges_;
-    std::int64_t piece_;
-    std::vector<Item> items_;
-    std::size_t place_ = 0;
 };
 
 }  // namespace qcore::schrodinger

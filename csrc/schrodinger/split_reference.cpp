@@ -10,7 +10,7 @@ namespace qcore::schrodinger {
 
 namespace {
 
-using Line = std::vector<Complex>;
+using Line = std::vector<Number>;
 
 std::size_t z(std::int64_t i) { return static_cast<std::size_t>(i); }
 
@@ -22,7 +22,7 @@ Line load(const void* data, DType dtype, std::int64_t first, std::int64_t n) {
             case DType::f32: v[z(i)] = static_cast<const float*>(data)[k]; break;
             case DType::f64: v[z(i)] = static_cast<const double*>(data)[k]; break;
             case DType::c64: v[z(i)] = static_cast<const std::complex<float>*>(data)[k]; break;
-            default: v[z(i)] = static_cast<const Complex*>(data)[k];
+            default: v[z(i)] = static_cast<const Number*>(data)[k];
         }
     }
     return v;
@@ -35,7 +35,7 @@ void store(void* data, DType dtype, std::int64_t first, const Line& v) {
             case DType::f32: static_cast<float*>(data)[k] = static_cast<float>(v[i].real()); break;
             case DType::f64: static_cast<double*>(data)[k] = v[i].real(); break;
             case DType::c64: static_cast<std::complex<float>*>(data)[k] = std::complex<float>(v[i]); break;
-            default: static_cast<Complex*>(data)[k] = v[i];
+            default: static_cast<Number*>(data)[k] = v[i];
         }
     }
 }
@@ -46,24 +46,24 @@ Line second_difference(const Line& x, Boundary boundary) {
     const bool periodic = boundary == Boundary::periodic;
     Line y(n);
     for (std::size_t i = 0; i < n; ++i) {
-        const Complex left = i > 0 ? x[i - 1] : periodic ? x[n - 1] : 0.0, right = i + 1 < n ? x[i + 1] : periodic ? x[0] : 0.0;
+        const Number left = i > 0 ? x[i - 1] : periodic ? x[n - 1] : 0.0, right = i + 1 < n ? x[i + 1] : periodic ? x[0] : 0.0;
         y[i] = 2.0 * x[i] - left - right;
     }
     return y;
 }
 
-Line combine(Complex a, const Line& x, Complex b, const Line& y) {
+Line combine(Number a, const Line& x, Number b, const Line& y) {
     Line sum(x.size());
     for (std::size_t i = 0; i < x.size(); ++i) sum[i] = a * x[i] + b * y[i];
     return sum;
 }
 
 // Tridiagonal: diagonal d, off-diagonal g; elimination without pivots, see evolve.hpp for why.
-Line thomas(const Line& d, Complex g, Line x) {
+Line thomas(const Line& d, Number g, Line x) {
     const std::size_t n = x.size();
     Line ratio(n);
     for (std::size_t i = 0; i < n; ++i) {
-        const Complex inverse = 1.0 / (i ? d[i] - g * ratio[i - 1] : d[i]);
+        const Number inverse = 1.0 / (i ? d[i] - g * ratio[i - 1] : d[i]);
         ratio[i] = g * inverse;
         x[i] = (i ? x[i] - g * x[i - 1] : x[i]) * inverse;
     }
@@ -72,7 +72,7 @@ Line thomas(const Line& d, Complex g, Line x) {
 }
 
 // (1 - g l)^{-1} x. Periodic: 1 - g l = T - g w w^T with w = (1, 0 ... 0, -1), T the operator with insulating ends.
-Line solve(Complex g, const Line& x, Boundary boundary) {
+Line solve(Number g, const Line& x, Boundary boundary) {
     const std::size_t n = x.size();
     Line d(n, 1.0 - 2.0 * g);
     if (boundary == Boundary::dirichlet) return thomas(d, g, x);
@@ -86,7 +86,7 @@ Line solve(Complex g, const Line& x, Boundary boundary) {
 }
 
 // chi = (1 - e L)^{-1} psi along one line.
-Line chi_of(Complex e, const Line& psi, int order, Boundary boundary) {
+Line chi_of(Number e, const Line& psi, int order, Boundary boundary) {
     if (order == 2) return solve(e, psi, boundary);
     const double mass = order == 4 ? 1.0 / 12.0 : 2.0 / 15.0;
     Line x;
@@ -122,7 +122,7 @@ void along(const SplitProblem& p, std::int64_t axis, Line& field, F&& f) {
     }
 }
 
-Line stage(const SplitProblem& p, Complex e, std::int64_t axis, const Line& psi) {
+Line stage(const SplitProblem& p, Number e, std::int64_t axis, const Line& psi) {
     const Line chi = chi_of(e, psi, p.order, p.boundary[z(axis)]);
     return p.rule == Rule::euler ? chi : combine(2.0, chi, -1.0, psi);
 }
@@ -155,7 +155,7 @@ void apply(const SplitProblem& p, const Operation& o, std::int64_t b, Line& psi,
         const Line t = table(p, o.table, b);
         for (std::size_t i = 0; i < psi.size(); ++i) psi[i] = inverse ? psi[i] / t[i] : psi[i] * t[i];
     } else {
-        const Complex e = p.stage(o.substep, o.axis, o.m);
+        const Number e = p.stage(o.substep, o.axis, o.m);
         along(p, o.axis, psi, [&](const Line& x, std::int64_t, std::int64_t) { return stage(p, inverse ? -e : e, o.axis, x); });
     }
 }
@@ -170,17 +170,17 @@ struct FieldGradients {
 void pull(const SplitProblem& p, const Operation& o, std::int64_t b, const Line& psi, Line& grad, FieldGradients& sums) {
     if (o.table >= 0) {
         const Line t = table(p, o.table, b);
-        Complex* const sum = sums.tables.data() + o.table * p.points;
+        Number* const sum = sums.tables.data() + o.table * p.points;
         for (std::size_t i = 0; i < grad.size(); ++i) {
             sum[i] += grad[i] * std::conj(psi[i]);
             grad[i] *= std::conj(t[i]);
         }
         return;
     }
-    const Complex e = p.stage(o.substep, o.axis, o.m);
+    const Number e = p.stage(o.substep, o.axis, o.m);
     const Boundary boundary = p.boundary[z(o.axis)];
     const double weight = p.rule == Rule::cayley ? 2.0 : 1.0;
-    Complex& sum = sums.e[z((o.substep * p.axes() + o.axis) * p.stages + o.m)];
+    Number& sum = sums.e[z((o.substep * p.axes() + o.axis) * p.stages + o.m)];
     along(p, o.axis, grad, [&](const Line& g, std::int64_t first, std::int64_t stride) {
         // The operators are complex symmetric, so their adjoints are those of conj(e).
         Line x(g.size());
@@ -247,7 +247,7 @@ void split_reference_adjoint(const SplitProblem& p, const SplitGradients& g) {
                 store(g.grad_phases, dtype, (q * p.phases_batch + row) * p.points, total);
             }
     if (g.grad_e) {
-        std::fill(g.grad_e, g.grad_e + p.e.size(), Complex{});
+        std::fill(g.grad_e, g.grad_e + p.e.size(), Number{});
         for (const FieldGradients& field : sums)
             for (std::size_t i = 0; i < field.e.size(); ++i) g.grad_e[i] += field.e[i];
     }

@@ -15,7 +15,7 @@ struct SplitProblem {
     std::vector<Boundary> boundary;
     std::int64_t tables, phases_batch;  // Q, P
     std::int64_t substeps, stages;      // A, M
-    std::vector<Complex> e;             // (A, D, M)
+    std::vector<Number> e;             // (A, D, M)
     std::vector<std::int64_t> program;
     std::int64_t steps;
     Rule rule;
@@ -25,7 +25,7 @@ struct SplitProblem {
     const void* phases;  // complex128, or float64 where psi is real
 
     std::int64_t axes() const { return static_cast<std::int64_t>(sizes.size()); }
-    Complex stage(std::int64_t substep, std::int64_t axis, std::int64_t m) const {
+    Number stage(std::int64_t substep, std::int64_t axis, std::int64_t m) const {
         return e[static_cast<std::size_t>((substep * axes() + axis) * stages + m)];
     }
     // Where the table q for field b begins, in numbers.
@@ -41,7 +41,7 @@ struct SplitGradients {
     std::int64_t save_every, first;
     void* grad_psi;
     void* grad_phases;
-    Complex* grad_e;
+    Number* grad_e;
 };
 
 void split_reference_evolve(const SplitProblem& p, const void* psi, void* out, void* frames, std::int64_t save_every);

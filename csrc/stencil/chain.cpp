@@ -1,7 +1,6 @@
 // Argument checks, and the way from tensors to a Problem.
 #include "stencil/chain.hpp"
 
-#include <cstring>
 #include <string>
 
 #include "core/check.hpp"
@@ -175,8 +174,7 @@ void residual_chain_backward(const TensorView& grad_y, const TensorView* grad_st
             if (outputs[j]) check_disjoint(output_names[i], *outputs[i], output_names[j], *outputs[j]);
     }
     if (p.batch * p.channels * p.points() == 0) {  // an empty sum
-        for (const TensorView* sum : {&grad_taps, grad_bias})
-            if (sum && sum->numel() > 0) std::memset(sum->data, 0, static_cast<std::size_t>(sum->numel() * dtype_size(sum->dtype)));
+        clear_gradients(p);
         return;
     }
     options.backend == Backend::reference ? reference_backward(p) : fused_backward(p);

@@ -42,8 +42,11 @@ struct Problem {
 void reference_forward(const Problem& p);
 void reference_backward(const Problem& p);
 
-// The fast kernels, in the variant for this processor.
+// The fast kernels, in the variant for this device.
 void fused_forward(const Problem& p);
 void fused_backward(const Problem& p);
+
+// Zeros to grad_taps and grad_bias: what a call without points sums up to.
+void clear_gradients(const Problem& p);
 
 }  // namespace qcore::stencil

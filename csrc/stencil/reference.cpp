@@ -1,5 +1,6 @@
 // The chain as plain loops over points and taps. Slow on purpose: it is what the fast kernels are compared with.
 #include <complex>
+#include <cstring>
 #include <type_traits>
 #include <vector>
 
@@ -223,6 +224,15 @@ void reference_forward(const Problem& p) {
 
 void reference_backward(const Problem& p) {
     dispatch(p, [](auto&& reference) { reference.backward(); });
+}
+
+void clear_gradients(const Problem& p) {
+    const std::int64_t size = dtype_size(compute_real(p.storage)) * (p.complex_taps ? 2 : 1);
+    const auto clear = [&](void* sums, std::int64_t n) {
+        if (sums && n > 0) std::memset(sums, 0, static_cast<std::size_t>(n * size));
+    };
+    clear(p.grad_taps, p.steps * p.tap_channels * p.kernel_size());
+    clear(p.grad_bias, p.steps * p.bias_channels);
 }
 
 }  // namespace qcore::stencil

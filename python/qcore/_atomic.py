@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the error for those that are neither."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, is damaged, or is of another run; the message says what is wrong."""
 
 
 @contextmanager

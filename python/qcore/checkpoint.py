@@ -9,16 +9,14 @@ from typing import Any
 
 import torch
 
-from qcore._atomic import replacing
+from qcore._atomic import CheckpointError, replacing
 from qcore.data import Digits
 from qcore.nn import DigitClassifier
 from qcore.training import Epoch, TrainConfig, Trainer, build_classifier
 
+__all__ = ["Checkpoint", "CheckpointError", "DataSource", "load_checkpoint", "save_checkpoint"]
+
 _FORMAT = "qcore training run, version 1"
-
-
-class CheckpointError(ValueError):
-    """A file is no checkpoint, is damaged, or its parts do not fit; the message says what it holds."""
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def test_what_is_called_exact_is(scheme: str) -> None:
     assert found.lattice.x4 == pytest.approx(3 * x2**2, rel=1e-9)
     assert found.lattice.energy == pytest.approx(float(rise) / (2 * h), rel=1e-7)
     warm = 1 / math.tanh(hbar * omega * beta / 2)
+    assert found.means is not None
     assert found.means.energy == pytest.approx(hbar * omega / 2 * warm, rel=1e-6)
     assert found.means.x2 == pytest.approx(hbar / (2 * mass * omega) * warm, rel=1e-6)
     assert found.levels == pytest.approx((0.75, 2.25), rel=1e-6)
@@ -98,7 +99,16 @@ def test_what_is_called_exact_is(scheme: str) -> None:
 def test_known_levels() -> None:
     found = exact([0, 0, 0.5, 0, 1], mass=1, hbar=1, beta=20, slices=16, scheme="trapezoid")
     assert found.levels == pytest.approx((0.80377065123427, 2.73789226800843), rel=1e-9)
+    assert found.means is not None
     assert found.means.x2 == pytest.approx(0.25714982144281, rel=1e-7)
+
+
+def test_no_average_over_levels_is_called_exact_where_they_do_not_suffice(command: Command) -> None:
+    """When it is hot more levels count than are computed, and paths are points that wander as a whole."""
+    found = sampled(command, "--system", "harmonic", "--beta", 0.01, "--slices", 2, *SMALL[2:])
+    assert found["exact_no_step"] is None
+    agrees(found["estimates"]["x2"], 100.0)
+    agrees(found["estimates"]["energy_virial"], 100.0)
 
 
 @pytest.mark.parametrize("beta", [0.1, 3.0, 40.0])

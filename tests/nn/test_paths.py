@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -131,12 +132,22 @@ def test_seeds_repeat_and_states_load() -> None:
         ({"hbar": "1"}, TypeError, "hbar"),
         ({"paths": 0}, ValueError, "paths: expected at least 1"),
         ({"t_ini": None}, TypeError, "t_ini"),
+        ({"t_ini": math.inf}, ValueError, "t_ini: expected a finite number"),
+        ({"x_ini": "0"}, TypeError, "x_ini: expected a real number"),
+        ({"x_ini": math.nan}, ValueError, "x_ini: expected a finite number"),
+        ({"dtype": torch.float16}, TypeError, "dtype: expected torch.float32, torch.float64 or None"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_refusals(kind: Any, change: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(kind, **change)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nan_is_no_time(kind: Any) -> None:
+    x = make(kind)(torch.tensor([0.1, math.nan, 0.3], dtype=torch.float64))
+    assert x.isnan().any(0).tolist() == [False, True, False]
 
 
 def test_more_refusals() -> None:

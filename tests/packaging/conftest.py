@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +19,15 @@ from qcore import _core
 def core_file() -> Path:
     """The shared object that `import qcore` loads."""
     return Path(_core.__file__)
+
+
+@pytest.fixture(params=["_core", "_cuda"])
+def module_file(request: pytest.FixtureRequest) -> Path:
+    """Every shared object that a wheel may have."""
+    found = importlib.util.find_spec(f"qcore.{request.param}")
+    if found is None or found.origin is None:
+        pytest.skip(f"built without {request.param}")
+    return Path(found.origin)
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,8 @@ import torch
 from torch import Tensor
 
 from qcore import _core
-from qcore.paths import gaussian_paths, levy_bridge
-from qcore.paths._oscillator import (
-    bridge_coefficients,
-    closed_variance,
-    lattice,
-    log_closed,
-    open_coefficients,
-)
+from qcore.paths import gaussian_paths, lattice_oscillator, levy_bridge
+from qcore.paths._gaussian_chain import bridge_coefficients, chain_step, open_coefficients
 
 SAMPLES = 20_000
 
@@ -106,13 +100,14 @@ def test_lattice_oscillator_has_the_covariance_of_its_action(boundary: str, sche
 @pytest.mark.parametrize("boundary", ["periodic", "pinned", "open"])
 def test_coefficients_give_that_covariance_to_rounding(boundary: str, scheme: str) -> None:
     steps, dt, omega, mass, hbar = 11, 0.4, 1.7, 1.3, 0.7
-    kernel = lattice(omega, dt, mass, hbar, scheme)
+    step = chain_step(omega, dt, mass, hbar, scheme)
     make = open_coefficients if boundary == "open" else bridge_coefficients
-    a, b, s = make(steps, kernel).unbind(1)
+    a, b, s = make(steps, step).unbind(1)
     # x = L xi: the recursion on the coefficients of each normal.
     rows = [torch.zeros(steps + 1, dtype=torch.float64)]
     if boundary == "periodic":
-        rows[0][0] = math.sqrt(closed_variance(steps, kernel))
+        closed = lattice_oscillator(dt=dt, omega=omega, mass=mass, hbar=hbar, scheme=scheme)
+        rows[0][0] = closed.correlator(0, 0, steps).sqrt()
     for n in range(steps):
         row = a[n] * rows[-1] + (b[n] * rows[0] if boundary == "periodic" else 0)
         row[n + 1] = row[n + 1] + s[n]
@@ -125,13 +120,17 @@ def test_coefficients_give_that_covariance_to_rounding(boundary: str, scheme: st
     torch.testing.assert_close(x @ x.T, expected, rtol=1e-11, atol=1e-13)
 
 
-def test_closed_forms_of_the_oscillator() -> None:
-    kernel = lattice(1.0, 0.25, 1.0, 1.0, "trapezoid")
-    assert math.exp(log_closed(8, kernel)) == pytest.approx(0.4269072194757819, rel=1e-14)
-    assert closed_variance(8, kernel) == pytest.approx(0.6523800866955108, rel=1e-14)
-    kernel = lattice(1.0, 0.25, 1.0, 1.0, "midpoint")
-    assert math.exp(log_closed(8, kernel)) == pytest.approx(0.450009441573825, rel=1e-14)
-    assert closed_variance(8, kernel) == pytest.approx(0.6546272563215634, rel=1e-14)
+@pytest.mark.parametrize(
+    ("scheme", "z", "x2"),
+    [
+        ("trapezoid", 0.4269072194757819, 0.6523800866955108),
+        ("midpoint", 0.450009441573825, 0.6546272563215634),
+    ],
+)
+def test_closed_forms_of_the_oscillator(scheme: str, z: float, x2: float) -> None:
+    lattice = lattice_oscillator(dt=0.25, scheme=scheme)
+    assert float(lattice.partition_function(8)) == pytest.approx(z, rel=1e-14)
+    assert float(lattice.correlator(0, 0, 8)) == pytest.approx(x2, rel=1e-14)
 
 
 def test_exact_scheme_is_the_continuum_at_any_step() -> None:
@@ -146,9 +145,8 @@ def test_exact_scheme_is_the_continuum_at_any_step() -> None:
 def test_long_stiff_paths_stay_finite() -> None:
     x = gaussian_paths(50.0, steps=4000, beta=1000.0, samples=3, seed=1)
     assert bool(torch.isfinite(x).all())
-    assert float(x.square().mean()) == pytest.approx(
-        closed_variance(4000, lattice(50.0, 0.25, 1.0, 1.0, "trapezoid")), rel=0.1
-    )
+    variance = float(lattice_oscillator(dt=0.25, omega=50.0).correlator(0, 0, 4000))
+    assert float(x.square().mean()) == pytest.approx(variance, rel=0.1)
 
 
 def test_no_frequency_is_the_free_bridge() -> None:
@@ -181,6 +179,12 @@ def test_bits_do_not_depend_on_the_threads() -> None:
     assert torch.equal(*runs)
 
 
+def test_a_tensor_without_axes_is_a_number() -> None:
+    kind = {"steps": 3, "dt": 0.1, "samples": 2, "seed": 4}
+    assert torch.equal(levy_bridge(torch.tensor(0.5), 1.0, **kind), levy_bridge(0.5, 1.0, **kind))
+    assert levy_bridge(torch.tensor([0.5]), 1.0, **kind).shape == (1, 2, 4)
+
+
 def test_no_samples() -> None:
     assert levy_bridge(0.0, 1.0, steps=3, dt=0.1, samples=0).shape == (0, 4)
     assert levy_bridge(torch.zeros(0), torch.zeros(0), steps=3, dt=0.1, samples=2).shape == (0, 2, 4)
@@ -190,6 +194,8 @@ def test_no_samples() -> None:
     ("arguments", "error", "message"),
     [
         ({"steps": 0}, ValueError, "steps: expected at least 1"),
+        ({"dt": None}, ValueError, "steps: expected steps and dt, or times, got steps alone"),
+        ({"steps": None, "dt": None}, ValueError, "steps: expected steps and dt, or times, got neither"),
         ({"dt": 0.0}, ValueError, "dt: expected a finite number > 0"),
         ({"mass": -1.0}, ValueError, "mass"),
         ({"hbar": 0.0}, ValueError, "hbar"),
@@ -221,16 +227,18 @@ def test_bridge_refusals(arguments: dict[str, object], error: type[Exception], m
         ({"dt": None}, "dt: expected either dt or beta"),
         ({"beta": 1.0}, "dt: expected either dt or beta"),
         ({"dt": None, "beta": 0.0}, "beta: expected a finite number > 0"),
-        ({"dt": 3.0, "scheme": "midpoint"}, "omega dt below 2"),
+        ({"dt": 3.0, "scheme": "midpoint"}, "dt: expected omega dt < 2"),
         ({"scheme": "endpoint"}, "scheme: expected one of"),
         ({"boundary": "free"}, "boundary: expected one of"),
         ({"boundary": "pinned"}, "ends: expected"),
         ({"ends": (0.0, 0.0)}, "ends: expected"),
+        ({"boundary": "open", "ends": 0.0}, "ends: expected a sequence of two ends"),
+        ({"boundary": "pinned", "ends": (0.0, 0.0, 0.0)}, r"ends: expected \(x_0, x_N\)"),
     ],
 )
 def test_oscillator_refusals(arguments: dict[str, object], message: str) -> None:
     good: dict[str, object] = {"omega": 1.0, "steps": 4, "dt": 0.1, "samples": 2}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         gaussian_paths(**{**good, **arguments})  # type: ignore[arg-type]
 
 

@@ -79,3 +79,9 @@ def test_refusals() -> None:
         canonical_form(x, x, x.double(), 0.0, t_ini=0.0, t_fin=1.0)
     with pytest.raises(TypeError, match=r"outer: expected a torch\.Tensor"):
         canonical_form([0.0], x, x, 0.0, t_ini=0.0, t_fin=1.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="t_ini: expected a finite number"):
+        canonical_form(x, x, x, 0.0, t_ini=float("nan"), t_fin=1.0)
+    with pytest.raises(TypeError, match="offset: expected a real number"):
+        canonical_form(x, x, x, "0", t_ini=0.0, t_fin=1.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="offset: expected a real number"):
+        canonical_form(x, x, x, torch.zeros(2), t_ini=0.0, t_fin=1.0)

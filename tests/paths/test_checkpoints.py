@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from qcore import checkpoint
 from qcore.paths import CheckpointError, _checkpoint, _tally, run
 
 from .test_run import same
@@ -198,6 +199,14 @@ def test_a_write_that_fails_leaves_the_last_file(file: Path, monkeypatch: pytest
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]
 
 
+def test_one_error_for_checkpoints_of_all_runs() -> None:
+    assert CheckpointError is checkpoint.CheckpointError
+
+
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nowhere"):
-        run(Ar1(), sweeps=10, checkpoint=tmp_path / "nowhere" / "run.ckpt")
+    """Refused before a sweep is made, not when the first hour is to be saved."""
+    for file in (tmp_path / "nowhere" / "run.ckpt", tmp_path):
+        done: list[int] = []
+        with pytest.raises(OSError, match="checkpoint: expected a file in a folder that exists"):
+            run(Ar1(), sweeps=10, checkpoint=file, resume=False, progress=done.append)
+        assert done == []

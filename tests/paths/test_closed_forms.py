@@ -346,6 +346,23 @@ def test_half_lines_are_gaussian_sums_over_paths(scheme: str) -> None:
         close(found.factor * torch.exp(-found.stiffness * y**2 / (2 * hbar)), expected)
 
 
+def test_half_lines_of_long_paths_have_a_logarithm() -> None:
+    steps = 20_000
+    for scheme in ("trapezoid", "endpoint"):
+        lattice = lattice_oscillator(dt=0.5, scheme=scheme)
+        longer = lattice.half_line(steps + 1).log_factor - lattice.half_line(steps).log_factor
+        close(longer, -0.5 * lattice.levels(0), 1e-10)  # the ground state's decay in a step
+
+
+@pytest.mark.parametrize("signature", ["euclid", "lorentz"])
+def test_the_exact_lattice_is_the_continuum(signature: str) -> None:
+    lattice = lattice_oscillator(dt=0.6, **OTHER_UNITS, scheme="exact", signature=signature)
+    for steps in (1, 4, 15):
+        expected = mehler(0.3, -0.8, 0.6 * steps, **OTHER_UNITS, signature=signature)
+        close(lattice.propagator(0.3, -0.8, steps), expected)
+    assert complex(lattice.levels(2)) == pytest.approx(2.5 * OTHER_UNITS["hbar"] * OTHER_UNITS["omega"])
+
+
 def test_lattices_of_many_parameters_and_their_gradients() -> None:
     dt = torch.tensor([[0.2], [0.4]], dtype=torch.float64, requires_grad=True)
     omega = torch.tensor([0.7, 1.1, 1.9], dtype=torch.float64, requires_grad=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qcore.paths import gaussian_paths
-from qcore.paths._oscillator import closed_variance, lattice, log_closed
+from qcore.paths import gaussian_paths, lattice_oscillator
 
 from .metropolis_support import (
     EVERY_MOVE,
@@ -70,16 +69,15 @@ def test_oscillator_of_few_and_of_odd_slices(slices: int, moves: tuple[str, ...]
     dt = hbar * beta / slices
     # The free energy's derivative, by the closed form of Z on the lattice.
     d = 1e-4
+    units = {"omega": omega, "mass": mass, "hbar": hbar}
     log_z = [
-        log_closed(slices, lattice(omega, hbar * b / slices, mass, hbar, "trapezoid"))
+        float(lattice_oscillator(dt=hbar * b / slices, **units).log_partition_function(slices))
         for b in (beta - d, beta + d)
     ]
     energy = 0.25 - (log_z[1] - log_z[0]) / (2 * d)
-    kernel = lattice(omega, dt, mass, hbar, "trapezoid")
-    x2 = closed_variance(slices, kernel)
-    half = slices / 2
-    lagged = torch.tensor([(half - slices // 2) * kernel.angle, half * kernel.angle]).double()
-    correlator = float(lagged[0].cosh() / lagged[1].sinh()) / (2 * kernel.stiffness)
+    lattice = lattice_oscillator(dt=dt, **units)
+    x2 = float(lattice.correlator(0, 0, slices))
+    correlator = float(lattice.correlator(0, slices // 2, slices))
     exact = {
         "energy_virial": energy,
         "energy_thermodynamic": energy,

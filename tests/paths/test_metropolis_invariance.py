@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from qcore import _core
-from qcore.paths import CheckpointError, SampleResult, run
+from qcore.paths import CheckpointError, SampleResult, metropolis, run
 
-from .metropolis_support import EVERY_MOVE, LATTICE, QUARTIC, engine, quartic, sample
+from .metropolis_support import EVERY_MOVE, LATTICE, QUARTIC, SLICES, engine, quartic, sample
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -75,6 +76,21 @@ def test_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match="expected a checkpoint of this run"):
             sample(sweeps=5, warmup=0, checkpoint=file, **change)
+
+
+def test_starts_are_told_apart_by_every_bead(tmp_path: Path) -> None:
+    start = torch.randn(128, SLICES, generator=torch.Generator().manual_seed(1))
+    sample(sweeps=3, start=start, checkpoint=tmp_path / "run")
+    for other in (-start, start.flip(0), start.roll(1, 1)):
+        with pytest.raises(CheckpointError, match="expected a checkpoint of this run, but start"):
+            sample(sweeps=5, start=other, checkpoint=tmp_path / "run")
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {"hbar": np.float32(0.5), "mass": np.float64(2.0), "beta": np.float32(2.0)}
+    plain = {"hbar": 0.5, "mass": 2.0, "beta": 2.0}
+    results = [metropolis(QUARTIC, slices=8, sweeps=3, chains=4, **kind) for kind in (given, plain)]
+    assert all(torch.equal(a, b) for a, b in zip(*map(states, results), strict=True))
 
 
 CHAINS = """

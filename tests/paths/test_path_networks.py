@@ -12,6 +12,7 @@ import torch
 from qcore import paths
 from qcore.paths import (
     action,
+    action_from_velocity,
     from_acceleration,
     from_cosine,
     from_velocity,
@@ -201,6 +202,12 @@ def test_velocities_of_a_free_bridge_are_correlated() -> None:
 # --- refusals ---
 
 
+def test_no_cosine_networks() -> None:
+    for empty in (torch.zeros(0, 5), torch.zeros(2, 0, 5)):
+        assert from_cosine(empty, points=7).shape == (*empty.shape[:-1], 7)
+        assert to_cosine(empty).shape == empty.shape
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -222,6 +229,17 @@ def test_velocities_of_a_free_bridge_are_correlated() -> None:
         (lambda: from_cosine(torch.zeros(3), points=2), ValueError, "points: expected at least 3"),
         (lambda: from_cosine(torch.zeros(1)), ValueError, "points: expected at least 2"),
         (lambda: to_cosine(torch.zeros(1)), ValueError, "x: expected shape"),
+        (
+            lambda: from_velocity(torch.zeros(3), 0.0, dt=torch.tensor(-1.0)),
+            ValueError,
+            "dt: expected finite",
+        ),
+        (lambda: log_jacobian("velocity", 3, dt=0.1, pinned="no"), TypeError, "pinned: expected a bool"),  # type: ignore[arg-type]
+        (
+            lambda: action_from_velocity(torch.zeros(()), 0.0, [0.0], dt=0.1),
+            ValueError,
+            "velocity: expected shape (..., N)",
+        ),
         (lambda: log_jacobian("spline", 3, dt=0.1), ValueError, "kind: expected one of"),
         (lambda: log_jacobian("velocity", 0, dt=0.1), ValueError, "steps: expected at least 1"),
         (lambda: log_jacobian("velocity", 3), TypeError, "dt: expected a real number"),

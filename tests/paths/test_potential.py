@@ -51,6 +51,11 @@ def test_a_table_is_differentiable() -> None:
     assert gradcheck(lambda values, x: Table(values, 0.0, 0.35)(x), (values, x))
 
 
+def test_a_table_at_nan_is_nan() -> None:
+    found = Table(torch.rand(6), 0.0, 0.5)(torch.tensor([0.3, float("nan"), 9.0]))
+    assert found.isnan().tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("potential", "error", "message"),
     [
@@ -61,6 +66,14 @@ def test_a_table_is_differentiable() -> None:
         ([0.0, float("nan")], ValueError, "finite"),
         (Table(torch.rand(4), 0.0, 1.0), ValueError, "n >= 5"),
         (Table(torch.rand(6), 0.0, 0.0), ValueError, "spacing"),
+        (
+            Table(torch.rand(6), 0.0, float("inf")),
+            ValueError,
+            "spacing: expected a finite number > 0",
+        ),
+        (Table(torch.rand(6), 0.0, "1"), TypeError, "potential.spacing"),  # type: ignore[arg-type]
+        (Table(torch.rand(6), float("nan"), 1.0), ValueError, "potential.start: expected a finite number"),
+        (Table([0.0] * 6, 0.0, 1.0), TypeError, "potential.values: expected a torch.Tensor"),  # type: ignore[arg-type]
         (Table(torch.full((6,), float("inf")), 0.0, 1.0), ValueError, "finite"),
         (Polynomial(torch.rand(3, dtype=torch.complex128)), TypeError, "real"),
     ],

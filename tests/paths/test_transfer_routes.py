@@ -140,6 +140,7 @@ PSI, TAPS = torch.rand(2, 5), torch.rand(3)
         ({"semiring": "complex"}, "psi0: expected dtype one of"),
         ({"psi0": torch.tensor(1.0)}, r"psi0: expected shape \(..., M\)"),
         ({"psi0": torch.ones(2, 0)}, r"psi0: expected shape \(..., M\)"),
+        ({"backend": None}, "backend: expected one of"),
         ({"taps": torch.rand(4)}, "taps: expected an odd number of taps"),
         ({"taps": torch.rand(0)}, "taps: expected an odd number of taps"),
         (

@@ -297,7 +297,7 @@ def test_dtypes(dtype: torch.dtype) -> None:
     [
         (([1.0], torch.ones(1)), TypeError, "log_weights: expected a torch"),
         ((torch.zeros(2, 2), torch.ones(2, 2)), ValueError, r"log_weights: expected shape \(n,\), got"),
-        ((torch.zeros(2), torch.ones(3)), ValueError, r"observable: expected shape \(2\), got shape \(3,\)"),
+        ((torch.zeros(2), torch.ones(3)), ValueError, r"observable: expected shape \(2,\), got shape \(3,\)"),
         ((torch.zeros(2), 3.0), TypeError, "observable: expected a torch"),
         ((torch.zeros(2).long(), torch.ones(2)), TypeError, "log_weights: expected real or complex numbers"),
         ((torch.zeros(2), torch.ones(2).long()), TypeError, "observable: expected real or complex numbers"),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcore import _core
+from qcore._ops import _device
 
 WALLS = {"dirichlet": 0, "periodic": 1}
 RULES = {"cayley": 0, "euler": 1}
@@ -59,7 +59,7 @@ def make_problem(
     axes = len(sizes)
     walls = walls or tuple(("dirichlet", "periodic")[i % 2] for i in range(axes))
     noise = torch.rand(tables, batch, *sizes, dtype=F64)
-    size = strength * torch.rand(substeps, axes, stages, dtype=F64)
+    size = strength * torch.rand(substeps, axes, stages, dtype=F64, device="cpu")  # wherever psi is
     phases = 0.5 + noise if real else torch.polar(torch.ones_like(noise), 6 * noise)
     e = torch.complex(-size, torch.zeros_like(size)) if real else torch.complex(torch.zeros_like(size), -size)
     return Problem(phases, e, program, walls, **rest)
@@ -70,7 +70,7 @@ def run(p: Problem, psi: Tensor, *, save_every: int = 0, backend: int = AUTO) ->
     out = torch.full_like(psi, torch.nan)
     frames = psi.new_full((p.steps // save_every if save_every else 0, *psi.shape), torch.nan)
     inputs = psi.contiguous(), p.phases, p.e, out, frames if save_every else None
-    _core.schrodinger_split_evolve(*inputs, *p.settings, save_every, *p.codes, backend)
+    _device.kernels(psi).schrodinger_split_evolve(*inputs, *p.settings, save_every, *p.codes, backend)
     return out, frames
 
 
@@ -85,9 +85,12 @@ def pull(
     backend: int = AUTO,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The kernel's gradients with respect to psi, phases and e."""
-    outputs = [torch.full_like(t, torch.nan) for t in (grad, p.phases, p.e)]
+    outputs = [torch.full_like(t, torch.nan) for t in (grad, p.phases)]
+    outputs.append(grad.new_full(p.e.shape, torch.nan, dtype=p.e.dtype))
     inputs = states, grad, grad_frames, p.phases, p.e, *outputs
-    _core.schrodinger_split_adjoint(*inputs, *p.settings, save_every, first, *p.codes, backend)
+    _device.kernels(grad).schrodinger_split_adjoint(
+        *inputs, *p.settings, save_every, first, *p.codes, backend
+    )
     return tuple(outputs)
 
 

@@ -58,6 +58,7 @@ def test_free_motion_is_exact_mode_by_mode(sizes: tuple[int, ...], order: int, b
         assert difference(run(p, psi, backend=backend)[0], free(p, psi)) < 1e-12
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("rule", ["cayley", "euler"])
 @pytest.mark.parametrize("order", [2, 4, 6])
 def test_free_diffusion_is_exact_mode_by_mode(order: int, rule: str) -> None:
@@ -141,6 +142,7 @@ def test_complex64_in_float64_arithmetic_drifts_like_its_rounding() -> None:
     assert abs(mixed.to(C128).norm() / psi.norm() - 1) < 2e-6
 
 
+@pytest.mark.everywhere
 def test_frames_are_the_states_on_the_way() -> None:
     p = make_problem((20, 33), steps=7)
     psi = random_state(2, (20, 33))
@@ -155,6 +157,7 @@ def test_frames_are_the_states_on_the_way() -> None:
 # --- traps ---
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("off", [0.0, 1e-14, 1e-9, 1e-5, 1e-3, -1e-3, -1e-7])
 def test_order_four_where_its_tridiagonal_system_is_the_identity(off: float) -> None:
     """1 - (1/12 + e) l at e = -1/12: a real step that users do reach."""
@@ -166,6 +169,7 @@ def test_order_four_where_its_tridiagonal_system_is_the_identity(off: float) -> 
     assert difference(single, free(p, psi)) < 1e-5
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("order", [2, 4, 6])
 def test_steps_of_no_and_of_extreme_length(order: int) -> None:
     for e in (0.0, -1e-200j, -1e-12j, -1e6j):
@@ -175,6 +179,7 @@ def test_steps_of_no_and_of_extreme_length(order: int) -> None:
         assert difference(run(p, psi)[0], free(p, psi)) < (1e-9 if e == -1e6j else 1e-13)
 
 
+@pytest.mark.everywhere
 def test_nothing_to_do() -> None:
     p = make_problem((5, 6), steps=0)
     psi = random_state(2, (5, 6))
@@ -183,6 +188,7 @@ def test_nothing_to_do() -> None:
     assert run(p, psi[:0])[0].shape == (0, 5, 6)
 
 
+@pytest.mark.everywhere
 def test_nan_stays_in_its_field() -> None:
     p = make_problem((6, 20))
     psi = random_state(3, (6, 20))

@@ -55,6 +55,12 @@ def require_count(argument: str, value: Any) -> None:
         raise wrong_value(argument, "an int >= 0", value)
 
 
+def require_bool(argument: str, value: Any) -> None:
+    """Refuse what is not True or False."""
+    if not isinstance(value, bool):
+        raise wrong_type(argument, "a bool", type(value).__name__)
+
+
 def require_choice(argument: str, value: Any, choices: Any) -> None:
     """Refuse what is not one of the strings offered."""
     if not isinstance(value, str):

@@ -23,6 +23,7 @@ from . import _device
 from . import schrodinger_composite as composite
 from ._check import wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .schrodinger_check import (
     ARITHMETICS,
     BACKENDS,
@@ -34,7 +35,6 @@ from .schrodinger_check import (
     check_frames,
     check_reversible,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 from .schrodinger_vmap import one_by_one, side_by_side
 
 __all__ = ["ARITHMETICS", "BACKENDS", "BOUNDARIES", "ORDERS", "RULES", "adjoint", "evolve", "evolve_frames"]

@@ -18,7 +18,7 @@ from .. import _core
 from . import schrodinger_cayley_composite as composite
 from ._check import one_of, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
-from .schrodinger_second import double_vjp, vjp_tangent
+from ._second_derivatives import double_vjp, vjp_tangent
 
 BACKENDS = {"auto": 0, "reference": 1}
 DTYPES = (torch.complex128, torch.complex64, torch.float64, torch.float32)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .schrodinger_second import Function, OptionalTensors, Tensors
+from ._second_derivatives import Function, OptionalTensors, Tensors
 
 OneStep = Callable[[Tensor, Tensor, "Tensor | None", Tensor], Tensor]
 

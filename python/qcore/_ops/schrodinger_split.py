@@ -3,7 +3,8 @@
 `qcore.schrodinger.propagate` brings its arguments to the form they take (csrc/schrodinger/split.hpp): psi (B,
 *S); phases (Q, 1 or B, *S) complex128, or float64 for real psi; e (A, D, M) complex128, the coefficients of A
 kinetic substeps along D axes in M stages; program, the substeps of a step, q >= 0 for phases[q] and -1 - a
-for e[a]; boundary, the names of the axes' boundaries with commas between.
+for e[a]; boundary, the names of the axes' boundaries with commas between. e is read before a launch: it stays
+on the CPU wherever psi is. The gradient to e lies beside psi, so that nothing has to wait for it.
 
 The reverse mode traces the states back where the steps are unitary (`reversible`); elsewhere it stores about
 sqrt(steps) checkpoints.
@@ -16,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import schrodinger_split_composite as composite
 from ._check import one_of, require_choice, require_count, shape, wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
+from ._second_derivatives import double_vjp, tangent, vjp_tangent
 from .schrodinger import checkpoint_steps
 from .schrodinger_check import (
     ARITHMETICS,
@@ -29,10 +31,10 @@ from .schrodinger_check import (
     RULES,
     check_devices,
     check_every,
+    check_on_host,
     check_reversible,
     check_settings,
 )
-from .schrodinger_second import double_vjp, tangent, vjp_tangent
 from .schrodinger_vmap import one_by_one, side_by_side
 
 __all__ = ["split_evolve", "split_frames"]
@@ -76,7 +78,8 @@ def check_evolve(
             raise wrong_value("program", expected, entry)
     require_count("steps", steps)
     check_settings(psi, rule, order, arithmetic, backend, reversible)
-    check_devices(psi, phases=phases, e=e)
+    check_devices(psi, phases=phases)
+    check_on_host(e=e)
 
 
 def check_frames(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> None:
@@ -90,7 +93,7 @@ def check_adjoint(
     states: Tensor, grad_out: Tensor, grad_frames: Tensor | None, phases: Tensor, e: Tensor, *settings: Any
 ) -> None:
     """As `check_frames`; states are the last one, or those before every step of a run not traced back."""
-    *head, save_every, first, arithmetic, reversible, backend, _ = settings
+    *head, save_every, first, arithmetic, reversible, backend, _, _ = settings
     check_frames(grad_out, phases, e, *head, save_every, arithmetic, reversible, backend)
     require_count("first", first)
     steps = head[-1]
@@ -122,7 +125,8 @@ def _evolve_kernel(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> Te
     walls, codes = _codes(boundary, order, rule, *rest)
     out = _evolve_outputs(psi)
     inputs = psi.contiguous(), phases.contiguous(), e.contiguous()
-    _core.schrodinger_split_evolve(*inputs, out, None, list(program), walls, steps, 0, *codes)
+    run: Any = list(program), walls, steps, 0, *codes
+    _device.kernels(psi).schrodinger_split_evolve(*inputs, out, None, *run)
     return out
 
 
@@ -136,7 +140,8 @@ def _frames_kernel(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> Te
     walls, codes = _codes(boundary, order, rule, *rest)
     out, frames = _frames_outputs(psi, phases, e, *settings)
     inputs = psi.contiguous(), phases.contiguous(), e.contiguous()
-    _core.schrodinger_split_evolve(*inputs, out, frames, list(program), walls, steps, save_every, *codes)
+    run: Any = list(program), walls, steps, save_every, *codes
+    _device.kernels(psi).schrodinger_split_evolve(*inputs, out, frames, *run)
     return out, frames
 
 
@@ -144,16 +149,16 @@ def _frames_kernel(psi: Tensor, phases: Tensor, e: Tensor, *settings: Any) -> Te
 
 
 def _adjoint_outputs(*args: Any) -> Tensors:
-    _, grad_out, _, phases, e, *_, parameters = args
+    _, grad_out, _, phases, e, *_, of_phases, of_e = args
     return (
         _evolve_outputs(grad_out),
-        phases.new_empty(phases.shape if parameters else 0),
-        e.new_empty(e.shape if parameters else 0),
+        phases.new_empty(phases.shape if of_phases else 0),
+        grad_out.new_empty(e.shape if of_e else 0, dtype=e.dtype),
     )
 
 
 def _adjoint_kernel(*args: Any) -> Tensors:
-    states, grad_out, grad_frames, phases, e, *settings, parameters = args
+    states, grad_out, grad_frames, phases, e, *settings, of_phases, of_e = args
     program, boundary, order, rule, steps, save_every, first, *rest = settings
     walls, codes = _codes(boundary, order, rule, *rest)
     outputs = _adjoint_outputs(*args)
@@ -163,10 +168,10 @@ def _adjoint_kernel(*args: Any) -> Tensors:
         None if grad_frames is None else grad_frames.contiguous(),
     )
     grad_psi, grad_phases, grad_e = outputs
-    wanted = (grad_phases, grad_e) if parameters else (None, None)
+    wanted = grad_phases if of_phases else None, grad_e if of_e else None
     inputs = phases.contiguous(), e.contiguous(), grad_psi, *wanted
     run: Any = list(program), walls, steps, save_every, first, *codes
-    _core.schrodinger_split_adjoint(*arrays, *inputs, *run)
+    _device.kernels(grad_out).schrodinger_split_adjoint(*arrays, *inputs, *run)
     return outputs
 
 
@@ -207,7 +212,7 @@ _frames = define(
 )
 _adjoint = define(
     f"schrodinger_split_adjoint(Tensor states, Tensor grad_out, Tensor? grad_frames, {_INPUTS}, "
-    f"int save_every, int first, {_SETTINGS}, bool parameters) "
+    f"int save_every, int first, {_SETTINGS}, bool of_phases, bool of_e) "
     "-> (Tensor grad_psi, Tensor grad_phases, Tensor grad_e)",
     check=check_adjoint,
     outputs=_adjoint_outputs,
@@ -255,21 +260,21 @@ def _pull(
     e: Tensor,
     *settings: Any,
 ) -> Tensors:
-    """Gradients to psi, phases and e."""
-    *head, steps, save_every, arithmetic, reversible, backend, parameters = settings
+    """Gradients to psi, phases and e, all where psi is; empty ones of phases and e where not wanted."""
+    *head, steps, save_every, arithmetic, reversible, backend, of_phases, of_e = settings
+    wanted = of_phases, of_e
     tail = arithmetic, reversible, backend
     frames_every = max(1, save_every)
     if reversible:
         pulled: Tensors = _adjoint(
-            kept, grad_out, grad_frames, phases, e, *head, steps, frames_every, 0, *tail, parameters
+            kept, grad_out, grad_frames, phases, e, *head, steps, frames_every, 0, *tail, *wanted
         )
         return pulled
     every = checkpoint_steps(steps, save_every)
-    sums = (
-        [torch.zeros_like(phases), torch.zeros_like(e)]
-        if parameters
-        else [phases.new_empty(0), e.new_empty(0)]
-    )
+    sums = [
+        phases.new_zeros(phases.shape if of_phases else 0),
+        grad_out.new_zeros(e.shape if of_e else 0, dtype=e.dtype),
+    ]
     for start in reversed(range(0, steps, every)):
         count = min(steps - start, every)
         first = psi if start == 0 else kept[start // every - 1]
@@ -281,7 +286,7 @@ def _pull(
         if grad_frames is not None:
             of_frames = grad_frames[start // save_every : (start + count) // save_every]
         grad_out, of_phases, of_e = _adjoint(
-            states, grad_out, of_frames, phases, e, *head, count, frames_every, start, *tail, parameters
+            states, grad_out, of_frames, phases, e, *head, count, frames_every, start, *tail, *wanted
         )
         sums = [sums[0] + of_phases, sums[1] + of_e]
     return grad_out, sums[0], sums[1]
@@ -298,7 +303,8 @@ def _pull_backward(
     needed: tuple[bool, ...], grads: OptionalTensors, tensors: Any, kept: Tensors, settings: tuple[Any, ...]
 ) -> OptionalTensors:
     grad_out, grad_frames, psi, _, phases, e = tensors
-    second = grads if settings[-1] else (grads[0], None, None)
+    of_phases, of_e = settings[-2:]
+    second = grads[0], grads[1] if of_phases else None, grads[2] if of_e else None
     to_grads, to_inputs = double_vjp(_dense(settings), (psi, phases, e), (grad_out, grad_frames), second)
     # The states kept follow from psi: what depends on them is in psi's gradient.
     gradients = (*to_grads, to_inputs[0], None, *to_inputs[1:])
@@ -309,7 +315,12 @@ def _pull_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]
     grad_out, grad_frames, psi, _, phases, e = tensors
     moved = tangents[2], *tangents[4:]
     pushed = vjp_tangent(_dense(settings), (psi, phases, e), moved, (grad_out, grad_frames), tangents[:2])
-    return pushed if settings[-1] else (pushed[0], phases.new_empty(0), e.new_empty(0))
+    of_phases, of_e = settings[-2:]
+    return (
+        pushed[0],
+        pushed[1] if of_phases else phases.new_empty(0),
+        pushed[2].to(psi.device) if of_e else psi.new_empty(0, dtype=e.dtype),
+    )
 
 
 _adjoint_function = differentiable(
@@ -323,9 +334,8 @@ def _backward(
     psi, phases, e = tensors
     grad = psi.new_zeros(()).expand(psi.shape) if grads[0] is None else grads[0]
     frames = grads[1] if settings[5] else None
-    parameters = needed[1] or needed[2]
-    pulled = _adjoint_function.call(grad, frames, psi, kept[0], phases, e, *settings, parameters)
-    return tuple(g if need else None for g, need in zip(pulled, needed, strict=True))
+    pulled = _adjoint_function.call(grad, frames, psi, kept[0], phases, e, *settings, *needed[1:])
+    return tuple(g.to(t.device) if need else None for g, t, need in zip(pulled, tensors, needed, strict=True))
 
 
 def _jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:

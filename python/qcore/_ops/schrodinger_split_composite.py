@@ -26,8 +26,9 @@ def evolve(
     """The state after all steps and, where save_every > 0, the frames (steps // save_every, B, *S)."""
     work = torch.promote_types(psi.dtype, torch.float64)
     state = psi.to(work)
-    coefficients = e if work.is_complex else e.real
-    axes = [_modes(n, wall, order) for n, wall in zip(psi.shape[1:], boundary.split(","), strict=True)]
+    coefficients = (e if work.is_complex else e.real).to(psi.device)
+    walls = zip(psi.shape[1:], boundary.split(","), strict=True)
+    axes = [_modes(n, wall, order, psi.device) for n, wall in walls]
     bases = [basis.to(work) for basis, _ in axes]
     factors = [_factor(substep, [energies for _, energies in axes], rule) for substep in coefficients]
     frames: list[Tensor] = []
@@ -43,9 +44,9 @@ def evolve(
     return state.to(psi.dtype), saved.to(psi.dtype)
 
 
-def _modes(n: int, wall: str, order: int) -> tuple[Tensor, Tensor]:
+def _modes(n: int, wall: str, order: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Eigenvectors of an axis, and the eigenvalues of L_r."""
-    j = torch.arange(n, dtype=torch.float64)
+    j = torch.arange(n, dtype=torch.float64, device=device)
     if wall == "dirichlet":
         angle = pi / (n + 1) * (j + 1)
         basis = torch.sin(torch.outer(angle, j + 1)) * (2.0 / (n + 1)) ** 0.5

@@ -112,7 +112,8 @@ def _particle(arguments: argparse.Namespace, settings: dict[str, Any]) -> int:
     rows = []
     for name, (label, key) in _ROWS.items():
         here = None if known.lattice is None else getattr(known.lattice, key)
-        rows.append((label, result[name], here, getattr(known.means, key)))
+        continuum = None if known.means is None else getattr(known.means, key)
+        rows.append((label, result[name], here, continuum))
     _print_table(rows, ("this step", "no step"), result.seconds)
     first, second = known.levels
     print_rows([("levels", f"E0 = {first:.10g}, E1 - E0 = {second - first:.8g}, without time steps")])
@@ -239,7 +240,7 @@ def _exact_numbers(known: Exact) -> dict[str, Any]:
     return {
         "levels": known.levels,
         "exact_this_step": None if known.lattice is None else vars(known.lattice),
-        "exact_no_step": vars(known.means),
+        "exact_no_step": None if known.means is None else vars(known.means),
     }
 
 

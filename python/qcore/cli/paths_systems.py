@@ -30,14 +30,15 @@ class System:
         parameters: their names and defaults.
         positive: those that have to be > 0.
         coefficients: of V, constant first, from the parameters and the mass.
-        moves: of a Metropolis sweep; two wells need one that changes sides.
+        moves: of a Metropolis sweep: hot paths are short and wander only as a whole, two wells need a move
+            that changes sides.
     """
 
     formula: str
     parameters: Parameters
     positive: tuple[str, ...]
     coefficients: Callable[[Parameters, float], list[float]]
-    moves: tuple[str, ...] = ("single", "staging")
+    moves: tuple[str, ...] = ("single", "staging", "displacement")
 
 
 def _double_well(p: Parameters, mass: float) -> list[float]:
@@ -63,7 +64,7 @@ SYSTEMS: dict[str, System] = {
         parameters={"height": 2.0, "distance": 3.0},
         positive=("height", "distance"),
         coefficients=_double_well,
-        moves=("single", "staging", "reflection"),
+        moves=("single", "staging", "displacement", "reflection"),
     ),
 }
 
@@ -103,7 +104,7 @@ class Exact:
         x: points of the line.
         levels: E_0 and E_1, without time steps.
         ground: |psi_0|^2 at the points.
-        means: without time steps.
+        means: without time steps, None where it is too hot for the levels at hand.
         lattice: averages with time steps, None where the matrix would be too large.
         states: of a time step, None alike.
     """
@@ -111,7 +112,7 @@ class Exact:
     x: Tensor
     levels: tuple[float, float]
     ground: Tensor
-    means: Means
+    means: Means | None
     lattice: Means | None
     states: LatticeStates | None
 
@@ -132,7 +133,9 @@ def exact(
     )
     weights = torch.softmax(-beta * found.energies, 0)
     density = (weights[:, None] * found.states**2).sum(0) * dx
-    means = Means(float((weights * found.energies).sum()), float(density @ fine**2), float(density @ fine**4))
+    energy = float((weights * found.energies).sum())
+    cold = beta * float(found.energies[-1] - found.energies[0]) > _COLD
+    means = Means(energy, float(density @ fine**2), float(density @ fine**4)) if cold else None
     levels = float(found.energies[0]), float(found.energies[1])
     ground = found.states[0] ** 2
     if n > _MOST_POINTS:

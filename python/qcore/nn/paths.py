@@ -28,7 +28,7 @@ class _Path(nn.Module):
             _check.require_count(name, number)
             if number == 0:
                 raise _check.wrong_value(name, "at least 1", number)
-        _check.require_number("t_ini", t_ini)
+        _require_finite("t_ini", t_ini)
         for name, value in (("dt", dt), ("mass", mass), ("hbar", hbar)):
             _check.require_positive(name, value)
         self.steps, self.dt, self.t_ini = steps, float(dt), float(t_ini)
@@ -72,7 +72,10 @@ class _FromStart(_Path):
         dtype: Any = None,
     ) -> None:
         super().__init__(steps, dt, t_ini, paths, mass, hbar)
+        _require_type(dtype)
         self.weight = nn.Parameter(torch.empty(paths, steps, device=device, dtype=dtype))
+        if not isinstance(x_ini, Tensor):
+            _require_finite("x_ini", x_ini)
         start = torch.as_tensor(x_ini, device=device, dtype=self.weight.dtype)
         if start.ndim > 1 or start.numel() not in (1, paths):
             raise _check.wrong_value("x_ini", f"a number or shape ({paths},)", _check.shape(start))
@@ -130,7 +133,7 @@ class ReluPath(_FromStart):
         """Positions at times t (Q,): (paths, Q), at a cost of steps + Q, not their product."""
         beads = self.beads()
         since = ((self._times(t).to(beads.dtype) - self.t_ini) / self.dt).clamp(min=0.0)
-        knot = since.detach().floor().clamp(max=self.steps - 1).long()
+        knot = since.detach().nan_to_num(0.0).floor().clamp(max=self.steps - 1).long()  # NaN stays in since
         left, right = beads[:, knot], beads[:, knot + 1]
         return left + (right - left) * (since - knot)
 
@@ -175,8 +178,9 @@ class StepPath(_FromStart):
     def forward(self, t: Tensor) -> Tensor:
         """Positions at times t (Q,): (paths, Q)."""
         jumps = self.t_ini + self.dt * (torch.arange(self.steps, dtype=torch.float64) + 0.5)
-        passed = torch.searchsorted(jumps.to(self.weight.device), self._times(t).double(), right=True)
-        return self.beads()[:, passed]
+        times = self._times(t).double()
+        passed = torch.searchsorted(jumps.to(self.weight.device), times, right=True)
+        return self.beads()[:, passed].masked_fill(times.isnan(), math.nan)
 
     def action(self, potential: PotentialLike, **settings: Any) -> Any:
         """:func:`qcore.paths.action_from_velocity` of the weights; dt, mass and hbar are the module's."""
@@ -229,7 +233,8 @@ class CosinePath(_Path):
         dtype: Any = None,
     ) -> None:
         super().__init__(steps, dt, t_ini, paths, mass, hbar)
-        _check.require_number("x_ini", x_ini)
+        _require_type(dtype)
+        _require_finite("x_ini", x_ini)
         _check.require_number("stiffness", stiffness)
         if not stiffness >= 0:
             raise _check.wrong_value("stiffness", "a number >= 0", stiffness)
@@ -274,6 +279,17 @@ class CosinePath(_Path):
         return _network(
             _Cosine(), frequencies, -self.t_ini * frequencies, self.weight, torch.zeros(self.paths)
         )
+
+
+def _require_finite(name: str, value: Any) -> None:
+    _check.require_number(name, value)
+    if not math.isfinite(value):
+        raise _check.wrong_value(name, "a finite number", value)
+
+
+def _require_type(dtype: Any) -> None:
+    if dtype not in (None, torch.float32, torch.float64):
+        raise _check.wrong_type("dtype", "torch.float32, torch.float64 or None", dtype)
 
 
 class _Step(nn.Module):

@@ -10,17 +10,10 @@ from torch import Tensor
 
 from qcore._ops import paths_action as ops
 from qcore._ops import paths_action_composite as composite
-from qcore._ops._check import (
-    require_choice,
-    require_number,
-    require_positive,
-    require_tensor,
-    shape,
-    wrong_type,
-    wrong_value,
-)
+from qcore._ops._check import require_bool, require_choice, require_tensor, shape, wrong_value
 from qcore._ops.paths_action_check import BACKENDS, require_real
-from qcore.paths._potential import Polynomial, PotentialLike, Table, as_potential
+from qcore.paths._numbers import require_positive_number
+from qcore.paths._potential import Polynomial, PotentialLike, Table, as_potential, evaluate
 
 Number = float | Tensor
 
@@ -126,6 +119,8 @@ def action(
     (1984); Chin, Phys. Lett. A 226, 344 (1997); Bogojevic, Balaz and Belic, Phys. Rev. Lett. 94, 180403
     (2005) for the order of the midpoint rule.
     """
+    require_bool("components", components)
+    require_bool("parts", parts)
     _require_paths(x, components, boundary)
     kind = _Kind(scheme, signature, boundary == "periodic", dt, mass, hbar, backend)
     beads = x.shape[-2 if components else -1]
@@ -244,7 +239,11 @@ def _of_parameters(
     from qcore.paths._networks import ends_of, from_acceleration, from_velocity
 
     scheme, signature, boundary, dt, mass, hbar, backend = settings
-    require_real("velocity" if parameters == "velocity" else "w", w)
+    name = "velocity" if parameters == "velocity" else "w"
+    require_real(name, w)
+    if not w.ndim:
+        raise wrong_value(name, "shape (..., N)", shape(w))
+    require_bool("parts", parts)
     require_choice("boundary", boundary, ("open", "periodic"))
     if boundary == "periodic" and pinned_to is not None:
         raise wrong_value("pinned_to", "None for a periodic path", pinned_to)
@@ -288,19 +287,13 @@ class _Kind:
         require_choice("scheme", scheme, SCHEMES)
         require_choice("signature", signature, SIGNATURES)
         require_choice("backend", backend, BACKENDS)
-        for name, value in (("mass", mass), ("hbar", hbar)):
-            if isinstance(value, Tensor):
-                _require_scalar(name, value)
-            else:
-                require_positive(name, value)
-        if isinstance(dt, Tensor):
-            if dt.is_complex() or dt.ndim > 1:
-                raise wrong_value("dt", "a real number or shape (N,)", shape(dt))
-        else:
-            require_positive("dt", dt)
+        require_positive_number("mass", mass)
+        require_positive_number("hbar", hbar)
+        require_positive_number("dt", dt, per_step=True)
         self.scheme, self.periodic, self.backend = scheme, periodic, backend
         self.dt, self.mass, self.hbar = dt, mass, hbar
         self.sign = 1.0 if signature == "euclid" else -1.0
+        self.numbers = not any(isinstance(value, Tensor) for value in (dt, mass, hbar))
         self.van_vleck = scheme == "midpoint-vanvleck"
         self.complex = self.van_vleck and signature == "lorentz"
         self.uneven = isinstance(dt, Tensor) and dt.ndim == 1
@@ -339,16 +332,16 @@ class _Kind:
             rows = [[kinetic, sign * dt, sign * correction]]
             if self.complex:
                 rows.append([0.0, 0.0, imaginary])
-        if all(isinstance(value, (int, float)) for row in rows for value in row):
+        if self.numbers:
             return torch.tensor(rows, dtype=torch.float64)
         return torch.stack([torch.stack([_float64(value) for value in row]) for row in rows])
 
     def finish(self, out: Tensor, parts: bool) -> Any:
         """Rows of results (R, ...) as what the user gets."""
+        first, *rest = out.unbind(0)
         if parts:
-            potential = torch.complex(out[1], out[2]) if self.complex else out[1]
-            return ActionParts(out[0], potential)
-        return torch.complex(out[0], out[1]) if self.complex else out[0]
+            return ActionParts(first, torch.complex(*rest) if self.complex else rest[0])
+        return torch.complex(first, *rest) if self.complex else first
 
     def fused(
         self,
@@ -379,7 +372,7 @@ class _Kind:
         lam = cast("float", self.lam) if self.van_vleck else 0.0
         step = 0.0 if parameters == "path" else float(self.dt)
         settings = *place, self.scheme, self.periodic, lam, parameters, step, hold_ends, self.backend
-        out: Tensor = ops.action.call(flat, x_ini, x_fin, c, self.factors(parts), *settings)
+        out: Tensor = ops.action.call(flat, x_ini, x_fin, c.to(flat.device), self.factors(parts), *settings)
         return out
 
     def of_function(self, x: Tensor, potential: Any, parts: bool) -> Tensor:
@@ -395,17 +388,17 @@ class _Kind:
         links = x.shape[1] - (not self.periodic)
         if self.scheme == "chin4" and links % 2:
             raise wrong_value("x", "an even number of steps for 'chin4'", links)
-        checked = _values_of(potential, x)
+        checked = _values_of(potential)
         plain, correction = composite.potential_sums(x, checked, self.scheme, self.periodic, self.lam)
         sums = torch.stack((_kinetic_sum(x, self.periodic), plain.double(), correction.double()))
-        return (self.factors(parts).unsqueeze(-1) * sums).sum(1)
+        return (self.factors(parts).to(sums.device).unsqueeze(-1) * sums).sum(1)
 
     def _of_uneven(self, x: Tensor, potential: Any, parts: bool) -> Tensor:
-        dt = cast("Tensor", self.dt).double()
+        dt = cast("Tensor", self.dt).to(x.device, torch.float64)
         here, there = composite.next_bead(x.double(), self.periodic)
         squares = (there - here).square()
         kinetic = self.mass * ((squares.sum(2) if x.ndim == 3 else squares) / (2 * dt)).sum(1)
-        v = _values_of(potential, x)
+        v = _values_of(potential)
         if self.scheme == "midpoint":
             on_steps = v((here + there) / 2)
         else:
@@ -428,39 +421,22 @@ class _Separable(NamedTuple):
 def _kinetic_sum(x: Tensor, periodic: bool) -> Tensor:
     """sum (x_{n+1} - x_n)^2 / 2, (B,), by the kernel."""
     rows = x.transpose(1, 2).reshape(-1, x.shape[1]) if x.ndim == 3 else x
-    nothing = torch.zeros(1, dtype=torch.float64)
+    nothing = torch.zeros(1, dtype=torch.float64, device=x.device)
     factor = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     settings = False, 0.0, 1.0, "trapezoid", periodic, 0.0, "path", 0.0, False, "auto"
-    out: Tensor = ops.action.call(rows, None, None, nothing, factor, *settings)[0]
+    out: Tensor = ops.action.call(rows, None, None, nothing, factor, *settings).squeeze(0)
     return out.reshape(x.shape[0], x.shape[2]).sum(1) if x.ndim == 3 else out
 
 
-def _values_of(potential: Any, x: Tensor) -> Any:
+def _values_of(potential: Any) -> Any:
     """A user's function, its result checked."""
-
-    def value(y: Tensor) -> Tensor:
-        v = potential(y)
-        expected = tuple(y.shape[:2])
-        if not isinstance(v, Tensor):
-            raise wrong_type("potential", "a function that returns a tensor", type(v).__name__)
-        if tuple(v.shape) != expected:
-            raise wrong_value(
-                "potential", f"values of shape {expected} for points {tuple(y.shape)}", shape(v)
-            )
-        return v
-
-    return value
+    return lambda y: evaluate(potential, y, expected=tuple(y.shape[:2]))
 
 
 def _float64(value: Number) -> Tensor:
     if isinstance(value, Tensor):
-        return value.double()
+        return value.double().cpu()  # the kernels read them on the host
     return torch.tensor(value, dtype=torch.float64)
-
-
-def _require_scalar(name: str, value: Tensor) -> None:
-    if value.ndim or value.is_complex():
-        raise wrong_value(name, "a real number", shape(value))
 
 
 def _require_paths(x: Any, components: bool, boundary: str) -> None:
@@ -474,8 +450,5 @@ def _require_paths(x: Any, components: bool, boundary: str) -> None:
 
 
 def _require_steps(dt: Number, links: int) -> None:
-    if isinstance(dt, Tensor):
-        if dt.ndim == 1 and dt.shape[0] != links:
-            raise wrong_value("dt", f"a number or shape ({links},)", shape(dt))
-    else:
-        require_number("dt", dt)
+    if isinstance(dt, Tensor) and dt.ndim == 1 and dt.shape[0] != links:
+        raise wrong_value("dt", f"a number or shape ({links},)", shape(dt))

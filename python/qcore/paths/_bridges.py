@@ -11,8 +11,9 @@ from qcore._ops._check import require_choice, require_number, require_positive, 
 from qcore._ops.paths_samplers import GaussianChain
 from qcore._ops.paths_samplers import gaussian_paths as draw
 
-from ._oscillator import bridge_coefficients, closed_variance, lattice, open_coefficients
-from ._sampling import Real, checked_samples, checked_steps
+from ._gaussian_chain import bridge_coefficients, chain_step, open_coefficients
+from ._lattice_oscillator import lattice_oscillator
+from ._sampling import Real, checked_samples, checked_steps, require_sequence
 
 LEVY_SLOT, GAUSSIAN_SLOT = 0, 1
 
@@ -42,7 +43,7 @@ def levy_bridge(
     so that Cov(x_i, x_j) = (hbar / m) t_i (T - t_j) / T for i <= j.
 
     Args:
-        x0, xT: numbers, or both (B,) for bridges between B pairs of points.
+        x0, xT: numbers, or either (B,) for bridges between B pairs of points.
         samples: paths for each pair.
         seed: 64 bits; path i of pair b is the same whatever `samples` and B are.
         steps, dt: N equal steps, or
@@ -66,10 +67,11 @@ def levy_bridge(
             raise wrong_value("times", "times alone, or steps and dt", "both")
         gaps = _gaps(times)
     else:
+        if steps is None or dt is None:
+            given = "neither" if steps is dt else "steps alone" if dt is None else "dt alone"
+            raise wrong_value("steps", "steps and dt, or times", given)
         checked_steps(steps)
         require_positive("dt", dt)
-        assert steps is not None
-        assert dt is not None
         gaps = torch.full((steps,), float(dt), dtype=torch.float64)
     left = gaps.flip(0).cumsum(0).flip(0)  # T - t_n
     after = torch.cat([left[1:], left.new_zeros(1)])
@@ -122,7 +124,7 @@ def gaussian_paths(
         first, dtype: as of `levy_bridge`.
 
     Returns:
-        (samples, N) for "periodic", else (samples, N+1); (B, samples, N+1) if ends are tensors.
+        (samples, N) for "periodic", else (samples, N+1); (B, samples, N+1) if an end is (B,).
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value.
@@ -135,7 +137,7 @@ def gaussian_paths(
     if (dt is None) == (beta is None):
         raise wrong_value("dt", "either dt or beta", "both" if beta is not None else "neither")
     require_positive("beta" if dt is None else "dt", beta if dt is None else dt)
-    step = float(dt) if dt is not None else hbar * float(beta or 0.0) / steps
+    spacing = float(dt) if dt is not None else float(hbar) * float(beta or 0.0) / steps
     if not 0 <= omega < math.inf or (omega == 0 and boundary == "periodic"):
         expected = (
             "a finite number > 0 for closed paths" if boundary == "periodic" else "a finite number >= 0"
@@ -143,13 +145,17 @@ def gaussian_paths(
         raise wrong_value("omega", expected, omega)
     if (ends is None) != (boundary == "periodic"):
         raise wrong_value("ends", "None for closed paths, else (x_0, x_N)", ends)
-    kernel = lattice(float(omega), step, float(mass), float(hbar), scheme)
-    if boundary == "open":
-        coefficients = open_coefficients(steps, kernel)
-    else:
-        coefficients = bridge_coefficients(steps, kernel)
+    if ends is not None:
+        require_sequence("ends", ends, "two ends")
+        if len(ends) != 2:
+            raise wrong_value("ends", "(x_0, x_N)", ends)
+    make = open_coefficients if boundary == "open" else bridge_coefficients
+    coefficients = make(steps, chain_step(float(omega), spacing, float(mass), float(hbar), scheme))
     start, end, single = _pair(*ends) if ends is not None else _pair(0.0, 0.0)
-    sigma = math.sqrt(closed_variance(steps, kernel)) if ends is None else 0.0
+    sigma = 0.0
+    if ends is None:
+        lattice = lattice_oscillator(dt=spacing, omega=omega, mass=mass, hbar=hbar, scheme=scheme)
+        sigma = math.sqrt(float(lattice.correlator(0, 0, steps)))
     chain = GaussianChain(coefficients, start, end, sigma, ends is None)
     paths = _drawn(chain, samples, first, seed, dtype, GAUSSIAN_SLOT)
     if ends is None:
@@ -179,7 +185,7 @@ def _gaps(times: Tensor) -> Tensor:
 
 def _pair(x0: Real | Tensor, xT: Real | Tensor) -> tuple[Tensor, Tensor, bool]:
     """Ends as (B,) float64, and whether they were numbers."""
-    ends, single = [], not isinstance(x0, Tensor) and not isinstance(xT, Tensor)
+    ends = []
     for name, value in (("x0", x0), ("xT", xT)):
         if not isinstance(value, Tensor):
             require_number(name, value)
@@ -188,7 +194,9 @@ def _pair(x0: Real | Tensor, xT: Real | Tensor) -> tuple[Tensor, Tensor, bool]:
             raise wrong_value(name, "a number or real (B,)", shape(value))
         if not bool(torch.isfinite(value).all()):
             raise wrong_value(name, "finite numbers", "some that aren't")
-        ends.append(value.detach().cpu().double().reshape(-1))
+        ends.append(value.detach().cpu().double())
+    single = not ends[0].ndim and not ends[1].ndim
+    ends = [end.reshape(-1) for end in ends]
     if ends[0].shape != ends[1].shape and 1 not in (len(ends[0]), len(ends[1])):
         raise wrong_value("xT", f"shape {tuple(ends[0].shape)}, like x0", shape(ends[1]))
     count = max(len(end) for end in ends) if all(len(end) for end in ends) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -62,6 +63,12 @@ def canonical_form(
             raise wrong_value(name, "shape (N,), the same for all weights", shape(tensor))
     for name, time in (("t_ini", t_ini), ("t_fin", t_fin)):
         require_number(name, time)
+        if not math.isfinite(time):
+            raise wrong_value(name, "a finite number", time)
+    if not isinstance(offset, Tensor):
+        require_number("offset", offset)
+    elif offset.ndim or offset.is_complex():
+        raise wrong_value("offset", "a real number", shape(offset))
     if not t_ini < t_fin:
         raise wrong_value("t_fin", f"a time after t_ini = {t_ini}", t_fin)
     # At t_ini every unit has a value and a slope; those that change on the way are knots.

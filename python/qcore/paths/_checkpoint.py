@@ -9,16 +9,12 @@ from pathlib import Path
 
 import torch
 
-from qcore._atomic import replacing
+from qcore._atomic import CheckpointError, replacing
 from qcore.stats import Binning
 
 from ._tally import Tally
 
 _MARK = b"qcore sampling run, version 1\n"
-
-
-class CheckpointError(ValueError):
-    """A file is no checkpoint, is damaged, or is of another run; the message says what differs."""
 
 
 def save_tally(path: Path, tally: Tally) -> None:

@@ -13,10 +13,9 @@ from qcore._ops.paths_dynamics import DIFFUSION, DMC_OBSERVABLES
 from qcore._ops.paths_dynamics import dmc as dmc_kernel
 from qcore._ops.paths_random import WORDS, draws, require_seed
 
-from ._hmc import starting_point
-from ._potential import Polynomial, PotentialLike, as_potential
+from ._potential import Polynomial, PotentialLike, as_potential, evaluate
 from ._run import SampleResult, run
-from ._sampling import evaluate, fingerprint, finite_at, kernel_potential
+from ._sampling import digest, fingerprint, finite_at, kernel_potential, require_cpu, starting_point
 
 
 class Dmc:
@@ -68,14 +67,13 @@ class Dmc:
 
     def config(self) -> dict[str, Any]:
         """All that decides what a run gives."""
-        start = self._start.double()
         return {
             "potential": fingerprint(self.potential),
             "guide": None if self._guide is None else self._guide.tolist(),
             **{name: getattr(self, name) for name in ("dt", "mass", "hbar", "steps", "seed")},
             "walkers": list(self._start.shape),
             "dtype": str(self._start.dtype).removeprefix("torch."),
-            "start": [float(start.sum()), float(start.square().sum())],
+            "start": digest(self._start),
         }
 
     def start(self) -> dict[str, Tensor]:
@@ -96,6 +94,7 @@ class Dmc:
             raise wrong_value("steps", "fewer than 2^32, warm-up included", (first + sweeps) * self.steps)
         walkers, reference = state["walkers"].clone(), state["reference"].clone()
         if self._kernel is None:
+            require_cpu(walkers)
             measured = self._in_torch(walkers, reference, first, sweeps)
         else:
             measured = dmc_kernel(
@@ -203,7 +202,7 @@ def dmc(
         start: a number, or (populations, walkers).
         seed: of the random numbers, 64 bits.
         dtype: of the walkers, torch.float32 or torch.float64; weights add up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them; blocks are counted in measurements.
 
     Returns:

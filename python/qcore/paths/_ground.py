@@ -19,16 +19,10 @@ from qcore._ops._check import (
 )
 from qcore._ops.paths_samplers import GROUP, GaussianChain, KernelPotential, gaussian_paths, gaussian_weights
 
-from ._oscillator import (
-    bridge_coefficients,
-    closed_variance,
-    lattice,
-    log_closed,
-    log_open,
-    open_coefficients,
-)
-from ._potential import Polynomial, Potential, PotentialLike, as_potential
-from ._sampling import checked_samples, checked_steps, duration, evaluate, finite_at, kernel_potential
+from ._gaussian_chain import bridge_coefficients, chain_step, open_coefficients
+from ._lattice_oscillator import lattice_oscillator
+from ._potential import Polynomial, Potential, PotentialLike, as_potential, evaluate
+from ._sampling import checked_samples, checked_steps, duration, finite_at, kernel_potential
 
 WEIGHTS_SLOT = 2
 SCHEMES = ("trapezoid", "midpoint")
@@ -121,16 +115,21 @@ def ground_state_wavefunction(
     for name, value in (("dt", dt), ("mass", mass), ("hbar", hbar)):
         require_positive(name, value)
     checked_steps(steps)
+    _require_min_ess(min_ess)
     require_number("omega", omega)
     if not 0 <= omega < math.inf:
         raise wrong_value("omega", "a finite number >= 0", omega)
     require_choice("scheme", scheme, SCHEMES)
     v = as_potential(potential)
     finite_at(v, start, "potential")
-    kernel = lattice(float(omega), dt, mass, hbar, scheme)
-    chain = GaussianChain(open_coefficients(steps, kernel), start, torch.zeros_like(start), 0.0, False)
+    coefficients = open_coefficients(steps, chain_step(float(omega), dt, mass, hbar, scheme))
+    chain = GaussianChain(coefficients, start, torch.zeros_like(start), 0.0, False)
     sums = _weights(v, chain, dt / hbar, mass * omega**2 / 2, scheme, samples, seed)
-    return _summed(sums, log_open(steps, kernel, start), samples, omega, min_ess, "steps * dt")
+    log_reference = torch.zeros_like(start)
+    if omega > 0:
+        line = lattice_oscillator(dt=dt, omega=omega, mass=mass, hbar=hbar, scheme=scheme).half_line(steps)
+        log_reference = line.log_factor - line.stiffness * start**2 / (2 * hbar)
+    return _summed(sums, log_reference, samples, omega, min_ess, "steps * dt")
 
 
 def partition_function(
@@ -183,24 +182,19 @@ def partition_function(
     require_positive("hbar", hbar)
     require_choice("scheme", scheme, SCHEMES)
     _, step = duration(beta, dt, slices, hbar)
+    _require_min_ess(min_ess)
     v = as_potential(potential)
     finite_at(v, torch.zeros(1, dtype=torch.float64), "potential")
     if omega is None:
         omega = variational_omega(v, slices, step, mass, hbar, scheme)
     require_positive("omega", omega)
-    kernel = lattice(float(omega), step, mass, hbar, scheme)
+    lattice = lattice_oscillator(dt=step, omega=omega, mass=mass, hbar=hbar, scheme=scheme)
     zero = torch.zeros(1, dtype=torch.float64)
-    sigma = math.sqrt(closed_variance(slices, kernel))
-    chain = GaussianChain(bridge_coefficients(slices, kernel), zero, zero, sigma, True)
+    sigma = math.sqrt(float(lattice.correlator(0, 0, slices)))
+    coefficients = bridge_coefficients(slices, chain_step(float(omega), step, mass, hbar, scheme))
+    chain = GaussianChain(coefficients, zero, zero, sigma, True)
     sums = _weights(v, chain, step / hbar, mass * omega**2 / 2, scheme, samples, seed)
-    return _summed(
-        sums[0],
-        torch.tensor(log_closed(slices, kernel), dtype=torch.float64),
-        samples,
-        omega,
-        min_ess,
-        "beta",
-    )
+    return _summed(sums[0], lattice.log_partition_function(slices), samples, omega, min_ess, "beta")
 
 
 def variational_omega(
@@ -213,21 +207,26 @@ def variational_omega(
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
     z, w = torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
 
-    def bound(omega: float) -> float:
-        kernel = lattice(omega, dt, mass, hbar, scheme)
-        x = math.sqrt(closed_variance(slices, kernel)) * z
-        rest = evaluate(potential, x).double() - 0.5 * mass * omega**2 * x**2
-        value = -log_closed(slices, kernel) + slices * dt / hbar * float((w * rest).sum())
-        return value if math.isfinite(value) else math.inf
+    def bound(omega: Tensor) -> Tensor:
+        lattice = lattice_oscillator(dt=dt, omega=omega, mass=mass, hbar=hbar, scheme=scheme)
+        x = lattice.correlator(0, 0, slices).sqrt()[:, None] * z
+        rest = evaluate(potential, x).double() - 0.5 * mass * (omega[:, None] * x) ** 2
+        value = slices * dt / hbar * (rest @ w) - lattice.log_partition_function(slices)
+        return torch.where(value.isfinite(), value, math.inf)
 
     low, high = 0.05 / (slices * dt), (1.9 if scheme == "midpoint" else 20) / dt
     with torch.no_grad():
         for _ in range(4):  # each time around the best of the last
-            grid = np.geomspace(low, high, 61)
-            values = [bound(float(omega)) for omega in grid]
-            best = int(np.argmin(values))
+            grid = torch.from_numpy(np.geomspace(low, high, 61))
+            best = int(bound(grid).argmin())
             low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, 60)])
     return float(grid[best])
+
+
+def _require_min_ess(min_ess: float) -> None:
+    require_number("min_ess", min_ess)
+    if not 0 <= min_ess < math.inf:
+        raise wrong_value("min_ess", "a finite number >= 0", min_ess)
 
 
 def _weights(
@@ -292,7 +291,6 @@ def _summed(
     sums: Tensor, log_reference: Tensor, samples: int, omega: float, min_ess: float, shorter: str
 ) -> PathIntegral:
     """From sums over groups (..., groups, 3) to log averages, refused where they rest on a few samples."""
-    require_number("min_ess", min_ess)
     largest, total, squares = sums.unbind(-1)
     top = largest.amax(-1, keepdim=True)
     if not bool(torch.isfinite(top).all()):

@@ -10,14 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qcore._ops._check import require_count, require_number, require_positive, shape, wrong_type, wrong_value
+from qcore._ops._check import require_bool, require_count, require_number, require_positive, wrong_value
 from qcore._ops.paths_dynamics import PATH_OBSERVABLES, PathModel, Trajectories, hmc_paths
 from qcore._ops.paths_random import WORDS, require_seed
 
 from ._hmc_torch import torch_trajectories
-from ._potential import Potential, PotentialLike, as_potential
+from ._potential import Potential, PotentialLike, as_potential, evaluate
 from ._run import SampleResult, run
-from ._sampling import duration, evaluate, fingerprint, finite_at, kernel_potential
+from ._sampling import (
+    checked_lags,
+    digest,
+    duration,
+    fingerprint,
+    finite_at,
+    kernel_potential,
+    require_confining,
+    require_cpu,
+    starting_point,
+)
 
 MIXING_LENGTH = (
     math.pi / 2
@@ -62,8 +72,8 @@ class Hmc:
         self.slices, self.chains, self.mass, self.hbar = slices, chains, float(mass), float(hbar)
         self._start = starting_point(start, (chains, slices), dtype)
         finite_at(self.potential, self._start, "potential")
-        if not isinstance(fourier_acceleration, bool):
-            raise wrong_type("fourier_acceleration", "True or False", type(fourier_acceleration).__name__)
+        require_confining(self.potential)
+        require_bool("fourier_acceleration", fourier_acceleration)
         if frequency is None:
             frequency = trial_frequency(self.potential, self.mass, self.hbar)
         require_positive("frequency", frequency)
@@ -105,6 +115,7 @@ class Hmc:
         check_count(first, sweeps)
         x, tuning = state["x"].clone(), state["tuned_step"].clone()
         if self._kernel is None:
+            require_cpu(x)
             measured, accepted = torch_trajectories(
                 self.potential, self.model, self.trajectories, self.lags, x, tuning, first, sweeps, warmup
             )
@@ -181,7 +192,7 @@ def hmc(
         lags: j of the correlators <x_n x_{n+j}> to measure.
         start: where paths begin: a number, or (chains, slices).
         dtype: of the path, torch.float32 or torch.float64; energies add up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them.
 
     Returns:
@@ -189,7 +200,8 @@ def hmc(
         -d ln Z / d beta of the lattice, x, x2, x4, exp_minus_dh (1 if all is well), and correlators.
 
     Raises:
-        ValueError, TypeError: an argument that can't be; the message names it.
+        ValueError, TypeError: an argument that can't be, such as a polynomial that isn't bounded below; the
+            message names it.
 
     Sources: Duane, Kennedy, Pendleton, Roweth, Phys. Lett. B 195, 216 (1987); the exact rotation: Beskos,
     Pinski, Sanz-Serna, Stuart, Stoch. Proc. Appl. 121, 2201 (2011); tuning: Hoffman, Gelman, JMLR 15, 1593
@@ -270,46 +282,8 @@ def settings(trajectories: Trajectories, start: Tensor) -> dict[str, Any]:
     return {
         **trajectories._asdict(),
         "dtype": str(start.dtype).removeprefix("torch."),
-        "start": [float(start.double().sum()), float(start.double().square().sum())],
+        "start": digest(start),
     }
-
-
-def starting_point(
-    start: float | Tensor,
-    size: tuple[int, ...],
-    dtype: torch.dtype,
-    name: str = "start",
-    many: str = "chains",
-) -> Tensor:
-    """The first state, of the size (chains, ...), from a number or a tensor; names are those of arguments."""
-    require_count(many, size[0])
-    if not 1 <= size[0] <= WORDS:
-        raise wrong_value(many, "1 to 2^32", size[0])
-    if dtype not in (torch.float32, torch.float64):
-        raise wrong_type("dtype", "torch.float32 or torch.float64", dtype)
-    if isinstance(start, Tensor):
-        if start.shape != size:
-            raise wrong_value(name, f"shape {size}", shape(start))
-        x = start.detach().to("cpu", dtype).contiguous().clone()
-    else:
-        require_number(name, start)
-        x = torch.full(size, float(start), dtype=dtype)
-    if not bool(torch.isfinite(x).all()):
-        raise wrong_value(name, "finite numbers", "some that aren't")
-    return x
-
-
-def checked_lags(lags: Sequence[int], largest: int) -> tuple[int, ...]:
-    """Lags of correlators."""
-    if isinstance(lags, str) or not isinstance(lags, Sequence):
-        raise wrong_type("lags", "a sequence of ints", type(lags).__name__)
-    for lag in lags:
-        require_count("lags", lag)
-        if lag > largest:
-            raise wrong_value("lags", f"ints from 0 to {largest}", lag)
-    if len(set(lags)) < len(lags):
-        raise wrong_value("lags", "ints that differ", tuple(lags))
-    return tuple(lags)
 
 
 def check_count(first: int, sweeps: int) -> None:

@@ -12,10 +12,10 @@ from qcore._ops._check import require_choice, require_count, require_number, req
 from qcore._ops.paths_dynamics import FIELD_OBSERVABLES, FieldModel
 from qcore._ops.paths_dynamics import hmc_phi4 as hmc_phi4_kernel
 
-from ._hmc import check_count, checked_trajectories, first_tuning, settings, starting_point
+from ._hmc import check_count, checked_trajectories, first_tuning, settings
+from ._phi4 import CONVENTIONS
 from ._run import SampleResult, run
-
-CONVENTIONS = ("continuum", "lattice")
+from ._sampling import starting_point
 
 
 def field_model(
@@ -46,8 +46,8 @@ def field_model(
         if (spacing, step) != (1, 1):
             raise wrong_value("spacing and dt", "1 in the convention 'lattice'", (spacing, step))
         return FieldModel(2.0, 2.0, float(mass2), float(coupling))
-    measure = spacing * step
-    return FieldModel(spacing / step, step / spacing, 0.5 * measure * mass2, measure * coupling)
+    a, step = float(spacing), float(step)
+    return FieldModel(a / step, step / a, 0.5 * a * step * float(mass2), a * step * float(coupling))
 
 
 class HmcPhi4:
@@ -167,7 +167,7 @@ def hmc_phi4(
         leapfrog_steps, jitter, target: as for `hmc`.
         start: a number, or (chains, T, L).
         dtype: of the field, torch.float32 or torch.float64; dH adds up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them.
 
     Returns:
@@ -180,6 +180,7 @@ def hmc_phi4(
 
     Source: Duane, Kennedy, Pendleton, Roweth, Phys. Lett. B 195, 216 (1987).
     """
+    require_count("trajectories", trajectories)
     engine = HmcPhi4(
         shape=shape,
         mass2=mass2,

@@ -10,8 +10,7 @@ from torch import Tensor
 from qcore._ops.paths_dynamics import HMC, PATH_OBSERVABLES, PathModel, Trajectories
 from qcore._ops.paths_random import draws
 
-from ._potential import Potential
-from ._sampling import evaluate
+from ._potential import Potential, evaluate
 
 
 def torch_trajectories(

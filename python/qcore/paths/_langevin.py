@@ -13,8 +13,6 @@ from qcore._ops._check import (
     require_choice,
     require_count,
     require_positive,
-    require_tensor,
-    shape,
     wrong_type,
     wrong_value,
 )
@@ -22,10 +20,17 @@ from qcore._ops.paths_dynamics import LANGEVIN, SCHEMES, WALK_OBSERVABLES
 from qcore._ops.paths_dynamics import langevin as langevin_kernel
 from qcore._ops.paths_random import WORDS, draws, require_seed
 
-from ._hmc import checked_lags, starting_point
-from ._potential import Polynomial, Potential, PotentialLike, as_potential
+from ._potential import Polynomial, Potential, PotentialLike, as_potential, evaluate
 from ._run import SampleResult, run
-from ._sampling import evaluate, fingerprint, finite_at, kernel_potential
+from ._sampling import (
+    checked_lags,
+    digest,
+    fingerprint,
+    finite_at,
+    kernel_potential,
+    require_cpu,
+    starting_point,
+)
 
 DT_ORDER = {"euler-maruyama": 1, "heun": 2, "leimkuhler-matthews": 2, "implicit-midpoint": 1}
 Drift = Callable[[Tensor], Tensor]
@@ -66,7 +71,7 @@ class Langevin:
         if (potential is None) == (drift is None):
             given = "neither" if drift is None else "both"
             raise wrong_value("potential", "a potential G or a drift", given)
-        self.scheme, self.dt, self.diffusion = scheme, float(dt), hbar / (2 * mass)
+        self.scheme, self.dt, self.diffusion = scheme, float(dt), float(hbar) / (2 * float(mass))
         self.chains, self.steps, self.seed = chains, measure_every, seed
         self.lags = checked_lags(lags, measure_every)
         self._start = starting_point(x0, (chains,), dtype, "x0")
@@ -92,12 +97,11 @@ class Langevin:
     def config(self) -> dict[str, Any]:
         """All that decides what a run gives."""
         names = ("scheme", "dt", "diffusion", "chains", "steps", "lags", "seed")
-        start = self._start.double()
         return {
             **self._identity,
             **{name: getattr(self, name) for name in names},
             "dtype": str(self._start.dtype).removeprefix("torch."),
-            "x0": [float(start.sum()), float(start.square().sum())],
+            "x0": digest(self._start),
         }
 
     def start(self) -> dict[str, Tensor]:
@@ -116,6 +120,7 @@ class Langevin:
             raise wrong_value("steps", "fewer than 2^32, warm-up included", (first + sweeps) * self.steps)
         x = state["x"].clone()
         if self._kernel is None:
+            require_cpu(x)
             measured, failed = self._in_torch(x, first, sweeps)
         else:
             measured, failed = langevin_kernel(
@@ -147,11 +152,7 @@ class Langevin:
 
     def _force(self, x: Tensor) -> Tensor:
         assert self._drift is not None
-        force = self._drift(x)
-        require_tensor("drift", force)
-        if force.shape != x.shape:
-            raise wrong_value("drift", f"values of shape {tuple(x.shape)}, like its argument", shape(force))
-        return force
+        return evaluate(self._drift, x, "drift")
 
     def _in_torch(self, x: Tensor, first: int, count: int) -> tuple[Tensor, Tensor]:
         measured = torch.empty(count, len(self.observables), self.chains, dtype=torch.float64)
@@ -291,7 +292,7 @@ def langevin(
         x0: a number, or (chains,).
         seed: of the random numbers, 64 bits.
         dtype: torch.float32 or torch.float64.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them; blocks are counted in measurements.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from qcore._ops._check import require_choice, require_count, wrong_type, wrong_v
 from qcore.paths._closed_forms import mehler_form
 from qcore.paths._numbers import SIGNATURES, Real, from_polar, positive, real, type_of, values_known
 
-_SCHEMES = ("trapezoid", "midpoint", "midpoint-vanvleck", "endpoint", "takahashi-imada")
+_SCHEMES = ("trapezoid", "midpoint", "midpoint-vanvleck", "endpoint", "takahashi-imada", "exact")
 _BOUNDARIES = ("periodic", "pinned", "open", "infinite")
 
 
@@ -21,8 +22,13 @@ class HalfLine(NamedTuple):
 
     stiffness: Tensor
     """A_N, mass / time; m omega in the limit of the ground state in the continuum."""
-    factor: Tensor
-    """C_N, without dimension."""
+    log_factor: Tensor
+    """log C_N, C_N without dimension; of long paths C_N itself is too small for float64."""
+
+    @property
+    def factor(self) -> Tensor:
+        """C_N."""
+        return self.log_factor.exp()
 
 
 @dataclass(frozen=True)
@@ -195,12 +201,14 @@ class LatticeOscillator:
         n = _require_steps("steps", steps)
         shrink = torch.exp(-2 * n * self.angle)
         if self.scheme != "endpoint":
-            root = (2 / (1 + shrink)).sqrt() * torch.exp(-n / 2 * self.angle)  # cosh(N theta)^(-1/2)
-            return HalfLine(self.strength * torch.tanh(n * self.angle), root * self.step_factor**n)
+            log_cosh = n * self.angle + torch.log1p(shrink) - math.log(2)
+            log_factor = n * self.step_factor.log() - log_cosh / 2
+            return HalfLine(self.strength * torch.tanh(n * self.angle), log_factor)
         coth = self.strength * (1 + shrink) / (1 - shrink)
-        cosech = self.strength * 2 * torch.exp(-n * self.angle) / (1 - shrink)
+        log_cosech = torch.log(2 * self.strength / (1 - shrink)) - n * self.angle
         far = coth + self.end_force
-        return HalfLine(coth - self.end_force - cosech**2 / far, (cosech / far).sqrt())
+        stiffness = coth - self.end_force - torch.exp(2 * log_cosech) / far
+        return HalfLine(stiffness, (log_cosech - far.log()) / 2)
 
     def _require_euclid(self, what: str) -> None:
         if self.signature != "euclid":
@@ -222,12 +230,13 @@ def lattice_oscillator(
     "midpoint" has M = m w, theta = 2 artanh(eps/2) and nu = (1 - eps^2/4)^(-1/2), which "midpoint-vanvleck"
     takes away; in real time sqrt(1 - eps^2/4) and 2 arcsin(eps/2); 2 arctan(eps/2) and (1 + eps^2/4)^(-1/2).
     "endpoint" is "trapezoid" but for its ends, "takahashi-imada" the same with w^2 (1 + eps^2/12) for w^2.
+    "exact" is the continuum's oscillator seen at the times n dt: M = m w, theta = eps.
 
     Args:
         dt: time step > 0, Euclidean or real. Broadcasts, as omega, mass and hbar do.
         omega, mass, hbar: > 0.
-        scheme: "trapezoid", "midpoint", "midpoint-vanvleck", "endpoint" (V at the later point of each step)
-            or "takahashi-imada" ("euclid" only).
+        scheme: "trapezoid", "midpoint", "midpoint-vanvleck", "endpoint" (V at the later point of each step),
+            "takahashi-imada" ("euclid" only) or "exact".
         signature: "euclid" (weights exp(-S/hbar)) or "lorentz" (weights exp(i S/hbar)).
 
     Returns:
@@ -255,12 +264,14 @@ def lattice_oscillator(
             )
         frequency = frequency * (1 + (frequency * step) ** 2 / 12).sqrt()
     half = frequency * step / 2
-    if middle == euclid and values_known() and not bool((half < 1).all()):
+    if middle == euclid and scheme != "exact" and values_known() and not bool((half < 1).all()):
         expected = f'omega dt < 2, for "{scheme}" in "{signature}"'
         raise wrong_value("dt", expected, f"omega dt = {float(2 * half.detach().max()):.6g}")
     one = torch.ones_like(half)
     strength, factor, force = m * frequency, one, torch.zeros_like(half)
-    if middle:
+    if scheme == "exact":
+        angle = 2 * half
+    elif middle:
         angle = 2 * (torch.atanh(half) if euclid else torch.atan(half))
         if scheme == "midpoint":
             factor = (1 - half**2 if euclid else 1 + half**2).rsqrt()

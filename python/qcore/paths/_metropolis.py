@@ -15,8 +15,6 @@ from qcore._ops._check import (
     require_count,
     require_number,
     require_positive,
-    shape,
-    wrong_type,
     wrong_value,
 )
 from qcore._ops.paths_random import WORDS, require_seed
@@ -25,7 +23,19 @@ from qcore._ops.paths_samplers import MOVES, KernelPotential, MetropolisSettings
 from ._metropolis_torch import torch_sweeps
 from ._potential import PotentialLike, as_potential
 from ._run import SampleResult, run
-from ._sampling import Real, duration, fingerprint, finite_at, kernel_potential
+from ._sampling import (
+    Real,
+    checked_lags,
+    digest,
+    duration,
+    fingerprint,
+    finite_at,
+    kernel_potential,
+    require_confining,
+    require_cpu,
+    require_sequence,
+    starting_point,
+)
 
 SCHEMES = ("trapezoid", "endpoint", "midpoint", "takahashi-imada")
 DT_ORDER = {"trapezoid": 2, "endpoint": 2, "midpoint": 1}
@@ -71,28 +81,27 @@ class Metropolis:
         require_positive("hbar", hbar)
         self.beta, self.dt = duration(beta, dt, slices, hbar)
         self.slices, self.chains, self.mass, self.hbar = slices, chains, float(mass), float(hbar)
-        require_count("chains", chains)
-        if not 1 <= chains <= WORDS:
-            raise wrong_value("chains", "1 to 2^32", chains)
         require_choice("scheme", scheme, SCHEMES)
         require_choice("boundary", boundary, ("periodic", "pinned"))
         require_count("every", every)
         require_count("hits", hits)
-        if every == 0 or not 1 <= hits <= 2**15:
-            raise wrong_value("every and hits", "at least 1 (hits at most 32768)", (every, hits))
+        if every == 0:
+            raise wrong_value("every", "at least 1", every)
+        if not 1 <= hits <= 2**15:
+            raise wrong_value("hits", "1 to 32768", hits)
         require_seed(seed)
-        if dtype not in (torch.float32, torch.float64):
-            raise wrong_type("dtype", "torch.float32 or torch.float64", dtype)
         self.scheme, self.pinned, self.every, self.hits = scheme, boundary == "pinned", every, hits
         self.seed, self.dtype = seed, dtype
         self.ends = _checked_ends(ends, self.pinned)
         self.moves = _checked_moves(moves, self.pinned, scheme)
         self.segment = _checked_segment(segment, slices, self.moves)
-        self.lags = _checked_lags(lags, slices - slices // 2 if self.pinned else slices - 1)
+        self.lags = checked_lags(lags, slices - slices // 2 if self.pinned else slices - 1)
         self.histogram = _checked_histogram(histogram)
         self.beads = slices + 1 if self.pinned else slices
         self._start = self._checked_start(start)
         finite_at(self.potential, self._start, "potential")
+        if not self.pinned:
+            require_confining(self.potential)
         if scheme in DT_ORDER:
             self.dt_order = DT_ORDER[scheme]
         own = ("action", "x2_middle") if self.pinned else ("energy_virial", "energy_thermodynamic")
@@ -103,14 +112,13 @@ class Metropolis:
 
     def config(self) -> dict[str, Any]:
         """All that decides what a run gives."""
-        start = self._start
         return {
             "potential": fingerprint(self.potential),
             **{name: getattr(self, name) for name in ("slices", "chains", "beta", "dt", "mass", "hbar")},
             **{name: getattr(self, name) for name in ("scheme", "pinned", "ends", "moves", "segment")},
             **{name: getattr(self, name) for name in ("hits", "lags", "every", "histogram", "seed")},
             "dtype": str(self.dtype).removeprefix("torch."),
-            "start": [float(start.double().sum()), float(start.double().square().sum())],
+            "start": digest(self._start),
         }
 
     def start(self) -> dict[str, Tensor]:
@@ -142,6 +150,7 @@ class Metropolis:
             "warmup": warmup,
         }
         if self._in_torch:
+            require_cpu(moved["x"])
             measured, accepted = torch_sweeps(self._settings, self.potential, **arguments)
         else:
             measured, accepted = metropolis_sweeps(self._settings, **arguments)
@@ -172,21 +181,13 @@ class Metropolis:
         )
 
     def _checked_start(self, start: float | Tensor) -> Tensor:
-        size = (self.beads, self.chains)
-        if isinstance(start, Tensor):
-            if start.shape != (self.chains, self.beads):
-                raise wrong_value("start", f"shape {(self.chains, self.beads)}", shape(start))
-            x = start.detach().to("cpu", self.dtype).T.contiguous().clone()
-        else:
-            require_number("start", start)
-            x = torch.full(size, float(start), dtype=self.dtype)
+        """(beads, chains)."""
+        x = starting_point(start, (self.chains, self.beads), self.dtype).T.contiguous()
         if self.ends is not None:
             share = torch.linspace(0, 1, self.beads, dtype=torch.float64)[:, None]
             line = (self.ends[0] * (1 - share) + self.ends[1] * share).to(self.dtype)
-            x = line.expand(size).clone() if not isinstance(start, Tensor) else x
+            x = line.expand(x.shape).clone() if not isinstance(start, Tensor) else x
             x[0], x[-1] = line[0], line[-1]
-        if not bool(torch.isfinite(x).all()):
-            raise wrong_value("start", "finite numbers", "some that aren't")
         return x
 
 
@@ -220,6 +221,7 @@ def metropolis(
     keep_chains: bool = False,
     time_limit: float | None = None,
     previous: SampleResult | None = None,
+    device: torch.device | str = "cpu",
 ) -> SampleResult:
     r"""Sample paths with weight exp(-S_E / hbar) by the Metropolis algorithm, many chains at once.
 
@@ -275,7 +277,7 @@ def metropolis(
         histogram: (low, high, bins): the beads of measured paths counted in state["histogram"] (bins,).
         start: where all beads begin, or paths (chains, beads); pinned paths begin straight.
         dtype: of the paths, float32 or float64; sums are float64.
-        block, progress, checkpoint, resume, keep_chains, time_limit, previous: of `run`.
+        block, progress, checkpoint, resume, keep_chains, time_limit, previous, device: of `run`.
 
     Returns:
         SampleResult. state["x"] (beads, chains) are the last paths; state["counts"] (2, moves, chains) the
@@ -284,7 +286,8 @@ def metropolis(
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, such as beta <= 0, a dt that isn't
-            hbar beta / slices, a function whose values have another shape or aren't finite at the start.
+            hbar beta / slices, a function whose values have another shape or aren't finite at the start, a
+            polynomial of closed paths that isn't bounded below.
         CheckpointError: a checkpoint that is damaged or of another run.
 
     Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); Creutz and Freedman, Ann. Phys. 132, 427
@@ -314,7 +317,7 @@ def metropolis(
     return run(
         engine,
         sweeps=sweeps,
-        warmup=0 if previous is not None else warmup,
+        warmup=warmup,
         block=block,
         progress=progress,
         checkpoint=checkpoint,
@@ -322,6 +325,7 @@ def metropolis(
         keep_chains=keep_chains,
         time_limit=time_limit,
         previous=previous,
+        device=device,
     )
 
 
@@ -331,6 +335,7 @@ def _checked_ends(ends: tuple[float, float] | None, pinned: bool) -> tuple[float
         raise wrong_value("ends", expected, ends)
     if ends is None:
         return None
+    require_sequence("ends", ends, "two numbers")
     if len(ends) != 2:
         raise wrong_value("ends", "two numbers", ends)
     for end in ends:
@@ -341,8 +346,7 @@ def _checked_ends(ends: tuple[float, float] | None, pinned: bool) -> tuple[float
 
 
 def _checked_moves(moves: Sequence[str], pinned: bool, scheme: str) -> tuple[str, ...]:
-    if isinstance(moves, str):
-        raise wrong_type("moves", "a sequence of names", "str")
+    require_sequence("moves", moves, "names")
     if not 1 <= len(moves) <= MOST_MOVES:
         raise wrong_value("moves", f"1 to {MOST_MOVES} of them", len(moves))
     for move in moves:
@@ -365,17 +369,10 @@ def _checked_segment(segment: int | None, slices: int, moves: tuple[str, ...]) -
     return segment
 
 
-def _checked_lags(lags: Sequence[int], most: int) -> tuple[int, ...]:
-    for lag in lags:
-        require_count("lags", lag)
-        if lag > most:
-            raise wrong_value("lags", f"0 to {most}", lag)
-    return tuple(lags)
-
-
 def _checked_histogram(histogram: tuple[Real, Real, int] | None) -> tuple[float, float, int] | None:
     if histogram is None:
         return None
+    require_sequence("histogram", histogram, "low, high and bins")
     if len(histogram) != 3:
         raise wrong_value("histogram", "(low, high, bins)", histogram)
     low, high, bins = histogram

@@ -16,8 +16,7 @@ from qcore import _core
 from qcore._ops.paths_random import draws, purpose
 from qcore._ops.paths_samplers import MetropolisSettings
 
-from ._potential import Potential
-from ._sampling import evaluate
+from ._potential import Potential, evaluate
 
 ALL = 2**32 - 1  # the word that stands for all chains, or all sites
 OFFSET_SLOT = 0xFFFF

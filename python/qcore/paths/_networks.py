@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qcore._ops import paths_action as ops
 from qcore._ops._check import (
+    require_bool,
     require_choice,
     require_count,
     require_number,
@@ -18,6 +19,7 @@ from qcore._ops._check import (
     wrong_value,
 )
 from qcore._ops.paths_action_check import require_real
+from qcore.paths._numbers import require_positive_number
 
 Number = float | Tensor
 
@@ -92,7 +94,7 @@ def to_velocity(x: Tensor, *, dt: Number, components: bool = False) -> Tensor:
         ValueError, TypeError: x has no bead, or isn't float32 or float64; dt isn't above 0.
     """
     axis = _require_beads(x, components)
-    _require_dt(dt)
+    require_positive_number("dt", dt)
     return x.diff(dim=axis) / dt
 
 
@@ -195,6 +197,7 @@ def log_jacobian(
     Source: arXiv:2403.11420, 3.9, 3.16; theory section 8 for the DCT-I.
     """
     require_choice("kind", kind, KINDS)
+    require_bool("pinned", pinned)
     for name, count in (("steps", steps), ("components", components)):
         require_count(name, count)
         if count == 0:
@@ -212,6 +215,8 @@ def log_jacobian(
 def _cosines(a: Tensor, inside: float) -> Tensor:
     """a_0 + 2 inside sum a_n cos(pi n j / N) + a_N (-1)^j, the real part of an FFT of 2 N numbers."""
     n = a.shape[-1] - 1
+    if not a.numel():
+        return a  # FFT libraries refuse empty batches
     weights = a.new_full((n + 1,), inside)
     weights[0] = weights[-1] = 1.0
     spectrum = torch.complex(a * weights, torch.zeros_like(a))
@@ -224,7 +229,7 @@ def _from_weights(
 ) -> Tensor:
     name = "velocity" if parameters == "velocity" else "w"
     require_real(name, w)
-    _require_dt(dt)
+    require_positive_number("dt", dt)
     if w.ndim < (2 if components else 1):
         raise wrong_value(name, f"shape {'(..., N, D)' if components else '(..., N)'}", shape(w))
     rows = w.transpose(-1, -2) if components else w
@@ -251,7 +256,7 @@ def ends_of(
     def end(name: str, value: Number) -> Tensor:
         if not isinstance(value, Tensor):
             require_number(name, value)
-            return w.new_full((prod(lead),), float(value))
+            return torch.full((prod(lead),), float(value), dtype=w.dtype, device=w.device)
         if value.is_complex():
             raise wrong_type(name, "a real number or tensor", value.dtype)
         try:
@@ -268,11 +273,3 @@ def _require_beads(x: Tensor, components: bool) -> int:
     if x.ndim < least or x.shape[-least] < 1:
         raise wrong_value("x", f"shape {'(..., N+1, D)' if components else '(..., N+1)'}", shape(x))
     return x.ndim - least
-
-
-def _require_dt(dt: Number) -> None:
-    if isinstance(dt, Tensor):
-        if dt.ndim or dt.is_complex():
-            raise wrong_value("dt", "a real number", shape(dt))
-    else:
-        require_positive("dt", dt)

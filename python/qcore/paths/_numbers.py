@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
-from qcore._ops._check import require_number, wrong_type, wrong_value
+from qcore._ops._check import require_number, require_positive, shape, wrong_type, wrong_value
 
 Real = float | Tensor
 
@@ -49,9 +51,32 @@ def type_of(*values: Any) -> torch.dtype:
     return torch.float32 if types and torch.float64 not in types else torch.float64
 
 
-def values_known() -> bool:
-    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+def require_positive_number(name: str, value: Any, *, per_step: bool = False) -> None:
+    """Refuse what is not a finite number > 0, Python's or a 0-dim tensor, or with `per_step` a row of them.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    if not isinstance(value, Tensor):
+        require_positive(name, value)
+        return
+    if value.is_complex() or value.ndim > per_step:
+        raise wrong_value(name, "a real number" + (" or shape (N,)" if per_step else ""), shape(value))
+    if values_known(value):
+        good = (value > 0) & (value < math.inf)
+        if not bool(good.all()):
+            raise wrong_value(name, "finite numbers > 0", float(value[~good].flatten()[0]))
+
+
+def values_known(*tensors: Tensor | None) -> bool:
+    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed.
+
+    Nor on a GPU, where looking would make the host wait for all that the device has still to do.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    given = [tensor for tensor in tensors if tensor is not None]
+    return all(t.is_cpu and not isinstance(t, FakeTensor) for t in given)
 
 
 def from_polar(size: Tensor, phase: Tensor) -> Tensor:

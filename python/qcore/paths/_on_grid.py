@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qcore._ops._check import require_tensor, shape, wrong_type, wrong_value
 from qcore.paths._numbers import values_known
-from qcore.paths._potential import Function, Polynomial, Potential, Table, as_potential
+from qcore.paths._potential import Function, Polynomial, Potential, Table, as_potential, evaluate
 
 
 class Points(NamedTuple):
@@ -108,10 +108,7 @@ class Field:
         function = self._function
         if isinstance(function, Polynomial) and function.coefficients.ndim == 2:
             x = x.expand(function.coefficients.shape[0], -1)
-        found = derivative(function, x, order)
-        if not isinstance(found, Tensor) or found.shape != x.shape:
-            got = shape(found) if isinstance(found, Tensor) else type(found).__name__
-            raise wrong_value(self._name, f"a function that keeps the shape {tuple(x.shape)}", got)
+        found = derivative(lambda at: evaluate(function, at, self._name), x, order)
         self._require_finite(found)
         return found
 

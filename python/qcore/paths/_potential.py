@@ -9,7 +9,15 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from qcore._ops._check import shape, wrong_type, wrong_value
+from qcore._ops._check import (
+    require_number,
+    require_positive,
+    require_tensor,
+    shape,
+    wrong_type,
+    wrong_value,
+)
+from qcore.paths._numbers import values_known
 
 MAX_DEGREE = 15  # of polynomials in the kernels
 
@@ -64,7 +72,7 @@ class Table(NamedTuple):
         """V at x, in the type of x."""
         cells = self.cells()
         u = (x.double() - self.start) / self.spacing
-        i = u.detach().floor().clamp(0, cells.shape[0] - 1).long()
+        i = u.detach().nan_to_num(0.0).floor().clamp(0, cells.shape[0] - 1).long()  # NaN stays in u
         f = u - i
         inside = f.clamp(0, 1)
         c0, c1, c2, c3 = cells[i].unbind(-1)
@@ -108,22 +116,42 @@ def as_potential(potential: PotentialLike, name: str = "potential") -> Potential
         if c.is_complex() or not c.is_floating_point():
             raise wrong_type(name, "real coefficients", c.dtype)
         _finite(name, c)
-        return Polynomial(c.double())
+        return checked if c.dtype == torch.float64 else Polynomial(c.double())
     v = checked.values
+    require_tensor(f"{name}.values", v)
     if v.ndim != 1 or v.shape[0] < 5:
         raise wrong_value(f"{name}.values", "shape (n,), n >= 5", shape(v))
     if v.is_complex() or not v.is_floating_point():
         raise wrong_type(f"{name}.values", "real values", v.dtype)
-    if not checked.spacing > 0:
-        raise wrong_value(f"{name}.spacing", "a number > 0", checked.spacing)
+    require_number(f"{name}.start", checked.start)
+    if not isfinite(checked.start):
+        raise wrong_value(f"{name}.start", "a finite number", checked.start)
+    require_positive(f"{name}.spacing", checked.spacing)
     _finite(f"{name}.values", v)
     return checked
 
 
+def evaluate(
+    potential: Potential, x: Tensor, name: str = "potential", expected: tuple[int, ...] | None = None
+) -> Tensor:
+    """V(x), checked to be real numbers: one for each of x, or of the shape that is expected."""
+    value = potential(x)
+    require_tensor(name, value)
+    if value.shape != (x.shape if expected is None else expected):
+        what = "like its argument" if expected is None else f"for points {tuple(x.shape)}"
+        size = tuple(x.shape) if expected is None else expected
+        raise wrong_value(name, f"values of shape {size}, {what}", shape(value))
+    if not value.is_floating_point():
+        raise wrong_type(name, "real values", value.dtype)
+    return value
+
+
 def _finite(name: str, values: Tensor) -> None:
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return  # no numbers to look at
-    if isfinite(float(values.detach().sum())):  # cheaper, and enough but for sums that overflow
+    if not values_known(values):
+        return
+    # A sum is cheaper, and enough but for sums that overflow; of a few numbers Python's is cheaper still.
+    few = values.ndim == 1 and values.shape[0] <= MAX_DEGREE + 1
+    if isfinite(sum(values.tolist()) if few else float(values.detach().sum())):
         return
     if not bool(torch.isfinite(values).all()):
         raise wrong_value(name, "finite numbers", "some that aren't")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcore._ops._check import require_choice, require_count, shape, wrong_type, wrong_value
+from qcore._ops._check import require_bool, require_choice, require_count, shape, wrong_type, wrong_value
 from qcore.paths._closed_forms import free_kernel
 from qcore.paths._numbers import SIGNATURES, Real, from_polar, positive, values_known
 from qcore.paths._on_grid import Field, Points, as_points
@@ -82,6 +82,7 @@ def propagator(
     step = Step(points, dt, mass, hbar, signature, scheme)
     if scheme == "chin4" and steps % 2:
         raise wrong_value("steps", 'an even number for "chin4"', steps)
+    require_bool("time_dependent", time_dependent)
     if time_dependent:
         _require_steps_axis(potential, steps, scheme)
     field = Field(potential, points)

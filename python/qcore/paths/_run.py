@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from qcore._atomic import CheckpointError
 from qcore._interrupt import stopping_on_interrupt
-from qcore._ops._check import require_count, require_number, wrong_type, wrong_value
+from qcore._ops._check import require_bool, require_count, require_number, wrong_type, wrong_value
 
-from ._checkpoint import CheckpointError, load_tally, save_tally
+from ._checkpoint import load_tally, save_tally
 from ._result import SampleResult, summarise
 from ._tally import TUNED, Tally
 
@@ -76,6 +77,7 @@ def run(
     time_limit: float | None = None,
     previous: SampleResult | None = None,
     checkpoint_seconds: float = 60.0,
+    device: torch.device | str = "cpu",
 ) -> SampleResult:
     """Run a sampler.
 
@@ -97,7 +99,9 @@ def run(
             to 64 MiB; beyond, only averages over bins are, and errors come from these.
         time_limit: seconds after which no further block is begun; one is always made.
         previous: a result of the same engine to go on from: run(n1) and then run(n2, previous=...) is
-            run(n1 + n2). Its warm-up counts; `warmup` must be 0.
+            run(n1 + n2). Its warm-up counts: none is made, whatever `warmup` says.
+        device: where chains move: "cpu", or a GPU for potentials that run in the kernels, with the same
+            chains bit for bit. Measurements and results come to the CPU.
 
     Returns:
         SampleResult.
@@ -111,6 +115,8 @@ def run(
         raise wrong_type("engine", f"one with {', '.join(_PARTS)}", f"one without {', '.join(missing)}")
     if checkpoint is not None and not isinstance(checkpoint, (str, PathLike)):
         raise wrong_type("checkpoint", "the path of a file or None", type(checkpoint).__name__)
+    require_bool("resume", resume)
+    require_bool("keep_chains", keep_chains)
     require_count("sweeps", sweeps)
     require_count("warmup", warmup)
     require_count("block", 1 if block is None else block)
@@ -126,8 +132,12 @@ def run(
     if len(set(engine.observables)) < len(engine.observables):
         raise wrong_value("engine.observables", "names that differ", engine.observables)
 
+    place = torch.device(device)
     file = None if checkpoint is None else Path(checkpoint)
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):  # refused now, not after the run
+        raise FileNotFoundError(f"checkpoint: expected a file in a folder that exists, got {file}")
     tally, target = _begin(engine, sweeps, warmup, keep_chains, previous, file if resume else None)
+    tally.state = _moved(tally.state, place)
     began = saved = time.monotonic()
     unsaved, stopped, size = False, "", block or 1
     with stopping_on_interrupt() as interrupted:
@@ -147,13 +157,13 @@ def run(
             elif time_limit is not None and now - began >= time_limit:
                 stopped = "time limit"
             if file is not None and now - saved >= checkpoint_seconds:
-                save_tally(file, tally)
+                save_tally(file, _on_host(tally))
                 saved, unsaved = time.monotonic(), False
         if file is not None and (unsaved or not file.exists()):
-            save_tally(file, tally)
+            save_tally(file, _on_host(tally))
     if tally.warmed == tally.warmup and tally.sweeps == target:
         stopped = ""
-    return summarise(tally, stopped, getattr(engine, "dt_order", None))
+    return summarise(_on_host(tally), stopped, getattr(engine, "dt_order", None))
 
 
 def _begin(
@@ -166,8 +176,6 @@ def _begin(
     if previous is not None:
         if not isinstance(previous, SampleResult):
             raise wrong_type("previous", "a SampleResult", type(previous).__name__)
-        if warmup:
-            raise wrong_value("warmup", "0 with a previous result, whose warm-up counts", warmup)
         fresh.warmup, before = previous._tally.warmup, previous._tally.sweeps
         if difference := fresh.difference(previous._tally):
             raise wrong_value("previous", "a result of the same run", difference)
@@ -190,6 +198,17 @@ def _begin(
     if not fresh.state:
         fresh.state = dict(engine.start())
     return fresh, target
+
+
+def _moved(state: dict[str, Tensor], place: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(place) for name, value in state.items()}
+
+
+def _on_host(tally: Tally) -> Tally:
+    """The same run with its state on the CPU."""
+    twin = tally.copy()
+    twin.state = _moved(tally.state, torch.device("cpu"))
+    return twin
 
 
 def _most(tally: Tally) -> int:
@@ -237,4 +256,4 @@ def _advance(
             )
         if measured.dtype != torch.float64:
             raise wrong_type(f"{engine.name}: measured", "float64", measured.dtype)
-    return dict(state), measured, accepted.double()
+    return dict(state), measured.cpu(), accepted.double().cpu()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from qcore._ops import paths_transfer as _ops
-from qcore._ops._check import require_choice, require_tensor, shape, wrong_type, wrong_value
+from qcore._ops._check import require_bool, require_choice, require_tensor, shape, wrong_type, wrong_value
+from qcore._ops.paths_transfer_check import BACKENDS
 
 from ._transfer_arguments import Chain, SignedLog, Weights, make_chain
 from ._transfer_routes import dense_transfer, fourier_transfer, prefers_fourier
@@ -143,9 +144,9 @@ def transfer(
     Structured Prediction (2016) 1.
     """
     require_choice("method", method, METHODS)
-    for name, value in (("out_exponent", out_exponent), ("dense", dense)):
-        if not isinstance(value, bool):
-            raise wrong_type(name, "a bool", type(value).__name__)
+    require_choice("backend", backend, BACKENDS)
+    require_bool("out_exponent", out_exponent)
+    require_bool("dense", dense)
     chain = make_chain(psi0, taps, potential, gates, steps, boundary, semiring, dense)
     if out_exponent and semiring not in ("real", "complex"):
         raise wrong_value("out_exponent", f"False in the semiring {semiring!r}", out_exponent)
@@ -211,16 +212,17 @@ def least_action_path(
     weights, _ = _ops.transfer.call(*inputs, None, None, None, chain.steps, boundary, "max", False, "auto")
     batch = chain.shape[:-1]
     # Of equals torch gives the first, and a NaN before all.
-    ends = weights.detach().argmax(-1) if end is None else _ends(end, batch, chain.shape[-1]).reshape(-1)
+    ends = weights.detach().argmax(-1) if end is None else _ends(end, batch, chain.psi).reshape(-1)
     sites = _ops.best_path(*inputs, ends, chain.steps, boundary)
     best = weights.gather(-1, ends.unsqueeze(-1)).reshape(batch)
     return LeastActionPath(best, sites.reshape(*batch, chain.steps + 1))
 
 
-def _ends(end: int | Tensor, batch: tuple[int, ...], sites: int) -> Tensor:
+def _ends(end: int | Tensor, batch: tuple[int, ...], psi: Tensor) -> Tensor:
+    sites = psi.shape[-1]
     if isinstance(end, bool) or not isinstance(end, int | Tensor):
         raise wrong_type("end", "an int or an int64 tensor", type(end).__name__)
-    ends = torch.full(batch, end, dtype=torch.int64) if isinstance(end, int) else end
+    ends = torch.full(batch, end, dtype=torch.int64, device=psi.device) if isinstance(end, int) else end
     require_tensor("end", ends)
     if ends.dtype != torch.int64 or tuple(ends.shape) != batch:
         raise wrong_value("end", f"int64 of shape {batch}", f"{ends.dtype} of {shape(ends)}")

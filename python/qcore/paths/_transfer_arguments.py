@@ -89,8 +89,7 @@ def make_chain(
     if not dense and (tap.ndim < 1 or tap.shape[-1] % 2 == 0):
         raise wrong_value("taps", "an odd number of taps, shape (..., K)", shape(tap))
     last = tuple(tap.shape[-matrix:])
-    per_step = [(tap, matrix), (potential, 1), (gate, 1)]
-    count = _steps(steps, [(t, own) for t, own in per_step if t is not None])
+    count = _steps(steps, (tap, matrix), (potential, 1), (gate, 1))
 
     def rows(name: str, tensor: Tensor, ends: tuple[int, ...]) -> Tensor:
         return _rows(name, _cast(name, tensor, psi), psi, count, ends)
@@ -138,18 +137,20 @@ def _apart(name: str, value: Weights, semiring: str) -> tuple[Tensor, Tensor | N
     return value.log, value.sign.to(value.log.dtype).sign().detach()
 
 
-def _steps(steps: int | None, per_step: list[tuple[Tensor, int]]) -> int:
+def _steps(steps: int | None, *per_step: tuple[Tensor | None, int]) -> int:
     """What is asked for, or what the arguments that have an axis for it are given for."""
     if steps is not None:
         require_count("steps", steps)
         return steps
-    given = [t.shape[0] for t, own in per_step if t.ndim > own]
+    given = [t.shape[0] for t, own in per_step if t is not None and t.ndim > own]
     if not given:
         raise wrong_value("steps", "an int >= 0 where nothing is given step by step", None)
     return next((n for n in given if n != 1), 1)
 
 
 def _cast(name: str, tensor: Tensor, psi: Tensor) -> Tensor:
+    if tensor.dtype == psi.dtype and tensor.device == psi.device:
+        return tensor
     if tensor.dtype in COMPLEX and not psi.dtype.is_complex:
         raise wrong_type(name, "real numbers for real psi0", tensor.dtype)
     if tensor.dtype not in (*REAL, *COMPLEX):
@@ -161,6 +162,8 @@ def _cast(name: str, tensor: Tensor, psi: Tensor) -> Tensor:
 
 def _rows(name: str, tensor: Tensor, psi: Tensor, steps: int, ends: tuple[int, ...]) -> Tensor:
     """(1 or N, 1 or B, *ends)."""
+    if tensor.shape == ends:
+        return tensor.reshape(1, 1, *ends)
     own, batch = len(ends), tuple(psi.shape[:-1])
     lead = tuple(tensor.shape[:-own])
     fits = tuple(tensor.shape[-own:]) == ends and (not lead or lead[0] in (1, steps))
@@ -173,19 +176,12 @@ def _rows(name: str, tensor: Tensor, psi: Tensor, steps: int, ends: tuple[int, .
         if batch:
             choices.append(f"(1 or {steps}, {', '.join(f'1 or {b}' for b in batch)}, {tail})")
         raise wrong_value(name, "shape " + " or ".join(choices), shape(tensor))
-    if len(lead) < 2:
-        return tensor.reshape(lead[0] if lead else 1, 1, *ends)
+    if len(lead) == 1:
+        return tensor.reshape(lead[0], 1, *ends)
     if all(n == 1 for n in lead[1:]):
         return tensor.reshape(lead[0], 1, *ends)
     return tensor.expand(lead[0], *batch, *ends).reshape(lead[0], prod(batch), *ends)
 
 
 def _flat(tensor: Tensor, psi: Tensor) -> Tensor:
-    return tensor.reshape(prod(psi.shape[:-1]), psi.shape[-1])
-
-
-def values_known(*tensors: Tensor | None) -> bool:
-    """Whether Python may look at the values: not while tracing nor under a transform."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
-    return not any(t is not None and t.is_meta for t in tensors)
+    return tensor if psi.ndim == 2 else tensor.reshape(prod(psi.shape[:-1]), psi.shape[-1])

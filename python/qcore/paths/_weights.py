@@ -319,8 +319,7 @@ class Weights:
             observable = torch.ones(n, *self.observable_shape, dtype=torch.float64)
         require_tensor("observable", observable)
         if tuple(observable.shape) != (n, *self.observable_shape):
-            expected = ", ".join(map(str, (n, *self.observable_shape)))
-            raise wrong_value("observable", f"shape ({expected})", shape(observable))
+            raise wrong_value("observable", f"shape {(n, *self.observable_shape)}", shape(observable))
         for name, value in (("log_weights", log_weights), ("observable", observable)):
             if not (value.is_floating_point() or value.is_complex()):
                 raise wrong_type(name, "real or complex numbers", value.dtype)

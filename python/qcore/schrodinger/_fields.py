@@ -23,7 +23,7 @@ def real_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list
     kinetic = [-1 - distinct.index(f) for f in fractions]
 
     def constant(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
-        energies = potential.steps(start, stop, run.dt)[0]
+        energies = potential.steps(start, stop, run.dt).squeeze(0)
         halves = [0.5 * (a + b) for a, b in pairwise((0.0, *fractions, 0.0))]
         kicks = sorted(set(halves))
         phases = torch.stack([_factor(run, energies, f, -1j) for f in kicks])
@@ -36,7 +36,7 @@ def real_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list
     def driven(state: Tensor, start: int, stop: int, save: int) -> tuple[Tensor, Tensor]:
         kicks: list[Tensor] = []
         program: list[int] = []
-        late = torch.zeros((), dtype=torch.float64)
+        late = torch.zeros((), dtype=torch.float64, device=psi.device)
         for energies, fraction, sweep in _pieces(run, potential, start, stop, fractions, kinetic):
             early = 0.5 * fraction * energies
             program += [len(kicks), sweep]
@@ -71,7 +71,7 @@ def _pieces(
 
 def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor, list[Tensor]]:
     """psi (B, *S) normalised, after the run, and its normalised frames."""
-    energies = potential.steps(0, 1, run.dt)[0]
+    energies = potential.steps(0, 1, run.dt).squeeze(0)
     lowest = energies.amin(run.grid.axes, keepdim=True)
     rate = run.dt / run.grid.hbar
     kappas = [run.grid.kappa(d) for d in range(run.grid.ndim)]
@@ -96,8 +96,10 @@ def imaginary_time(run: Run, psi: Tensor, potential: Potential) -> tuple[Tensor,
 
 
 def _kinetic(run: Run, poles: Tensor, unit: complex) -> Tensor:
-    """e (D, M) of a whole step."""
-    kappas = [torch.as_tensor(run.grid.kappa(d), dtype=torch.float64) for d in range(run.grid.ndim)]
+    """e (D, M) of a whole step, on the CPU."""
+    kappas = [
+        torch.as_tensor(run.grid.kappa(d), dtype=torch.float64, device="cpu") for d in range(run.grid.ndim)
+    ]
     return torch.stack(kappas).unsqueeze(-1) * run.coefficients(poles, unit)
 
 

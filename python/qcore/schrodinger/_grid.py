@@ -124,15 +124,24 @@ def number_of(value: Number) -> float:
 
 
 def values_known() -> bool:
-    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
-    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+    """Whether tensors hold numbers to look at: not under tracing, graph capture or a functorch transform."""
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    fake = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+    cuda: Any = torch.cuda
+    captured = cuda.is_initialized() and cuda.is_current_stream_capturing()
+    return not (traced or fake or captured)
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether its values may be looked at: not on a GPU, where the host would wait for the device."""
+    return tensor.is_cpu and values_known()
 
 
 def require_potential(potential: Any, name: str = "potential") -> None:
     """Refuse what is not a tensor of finite numbers, and gain (a positive imaginary part)."""
     if not isinstance(potential, Tensor):
         raise wrong_type(name, "a torch.Tensor", type(potential).__name__)
-    if not values_known():
+    if not readable(potential):
         return
     if not potential.isfinite().all():
         raise wrong_value(name, "finite numbers", "infinite or NaN entries")

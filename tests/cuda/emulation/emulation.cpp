@@ -53,11 +53,25 @@ std::uint64_t wait_for_warp(const char* name, unsigned mask, std::uint64_t value
     return in_kernel(name).wait_for_warp(name, mask, value, source, where);
 }
 
-int lane() { return in_kernel("lane").lane(); }
-
-void refuse_width(int width) {
-    throw SynchronizationError("width of a shuffle: expected a power of two up to 32, got " + std::to_string(width) + ", in " +
-                               position());
+// Sources as PTX defines them for shfl.sync: numbers count modulo 32, and a lane that names one beyond its segment of `width`
+// lanes gets its own value; the exclusive or may reach into earlier segments.
+std::uint64_t shuffle(Shuffle kind, unsigned mask, std::uint64_t value, int argument, int width, std::source_location where) {
+    static constexpr const char* names[] = {"__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync"};
+    const char* name = names[static_cast<int>(kind)];
+    Launch& launch = in_kernel(name);
+    if (width < 1 || width > warpSize || (width & (width - 1)) != 0)
+        throw SynchronizationError(std::string(name) + ": width: expected a power of two up to 32, got " + std::to_string(width) +
+                                   ", in " + position());
+    const int own = launch.lane(), first = own & ~(width - 1), last = first + width - 1;
+    int source = own;
+    switch (kind) {
+        case Shuffle::index: source = first | (argument & (width - 1)); break;
+        case Shuffle::up: source -= argument & 31; break;
+        case Shuffle::down: source += argument & 31; break;
+        case Shuffle::exclusive_or: source ^= argument & 31; break;
+    }
+    const bool beyond = kind == Shuffle::up ? source < first : source > last;
+    return launch.wait_for_warp(name, mask, value, beyond ? own : source, where);
 }
 
 std::string position() {

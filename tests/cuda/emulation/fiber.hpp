@@ -3,8 +3,10 @@
 
 #include <cstddef>
 
-#if !defined(__x86_64__) || !defined(__ELF__)
+#if !defined(QCORE_EMULATION_UCONTEXT) && !(defined(__x86_64__) && defined(__ELF__))
 #define QCORE_EMULATION_UCONTEXT
+#endif
+#ifdef QCORE_EMULATION_UCONTEXT
 #include <ucontext.h>
 #endif
 

@@ -29,6 +29,17 @@ class ReadyThreads {
 public:
     explicit ReadyThreads(Random* random) : random_(random) {}
 
+    // All of `count`, where there were none.
+    void fill(std::size_t count) {
+        count_ = count;
+        if (random_ != nullptr) {
+            for (std::size_t i = 0; i < count; ++i) any_[i] = static_cast<std::int16_t>(i);
+            return;
+        }
+        for (std::size_t i = 0; 64 * i < count; ++i)
+            words_[i] = ~std::uint64_t{0} >> (count - 64 * i < 64 ? 64 - (count - 64 * i) : 0);
+    }
+
     void add(int thread) {
         if (random_ != nullptr) any_[count_] = static_cast<std::int16_t>(thread);
         else words_[static_cast<std::size_t>(thread) / 64] |= std::uint64_t{1} << (thread % 64);
@@ -48,10 +59,6 @@ public:
         const int bit = std::countr_zero(words_[i]);
         words_[i] &= words_[i] - 1;
         return static_cast<int>(i) * 64 + bit;
-    }
-    void clear() {
-        words_.fill(0);
-        count_ = 0;
     }
 
 private:

@@ -1,6 +1,5 @@
 #include "report.hpp"
 
-#include <cstring>
 #include <sstream>
 #include <string_view>
 
@@ -57,10 +56,6 @@ std::string in_block() {
 }
 
 }  // namespace
-
-bool same_place(const std::source_location& a, const std::source_location& b) {
-    return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
-}
 
 std::string deadlock(const std::vector<Thread>& threads) {
     const int count = static_cast<int>(threads.size());

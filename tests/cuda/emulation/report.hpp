@@ -1,6 +1,7 @@
 // What the scheduler says when threads wait for what never comes: who, for what, where in the source.
 #pragma once
 
+#include <cstring>
 #include <source_location>
 #include <string>
 #include <vector>
@@ -9,7 +10,11 @@
 
 namespace qcore::emulation {
 
-bool same_place(const std::source_location& a, const std::source_location& b);
+// The same name is mostly the same string.
+inline bool same_name(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
+inline bool same_place(const std::source_location& a, const std::source_location& b) {
+    return a.line() == b.line() && a.column() == b.column() && same_name(a.file_name(), b.file_name());
+}
 
 // No thread can go on.
 std::string deadlock(const std::vector<Thread>& threads);

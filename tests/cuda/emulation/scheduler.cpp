@@ -10,20 +10,17 @@
 
 namespace qcore::emulation {
 
-namespace {
-
-constinit thread_local Launch* running = nullptr;
-
-// Fibers outlive the launch that made them: one that has served a thread serves another. The last one that came is the one
-// whose stack is still in the cache.
+// They outlive the launch that made them: one that has served a thread serves another. The last one that came is the one whose
+// stack is still in the cache.
 struct Fibers {
     std::vector<std::unique_ptr<Fiber>> all;
     std::vector<Fiber*> idle;
 };
-Fibers& fibers() {
-    static thread_local Fibers instance;
-    return instance;
-}
+
+namespace {
+
+constinit thread_local Launch* running = nullptr;
+thread_local Fibers fibers;
 
 // Unwinds a thread that will never get what it waits for.
 struct Unwound {};
@@ -43,13 +40,16 @@ Launch::Launch(dim3 grid, dim3 block, std::size_t shared_bytes, const std::funct
       threads_(block.x * block.y * block.z),
       warps_((threads_.size() + warpSize - 1) / warpSize),
       ready_(shuffled_ ? &random_ : nullptr),
+      fibers_(fibers),
       shared_(static_cast<std::byte*>(::operator new(shared_bytes, shared_alignment))),
       shared_bytes_(shared_bytes) {
-    for (std::size_t i = 0; i < threads_.size(); ++i) {
-        const unsigned n = static_cast<unsigned>(i);
-        threads_[i].index = {n % block.x, n / block.x % block.y, n / block.x / block.y};
-        warps_[i / warpSize].existing |= 1u << i % warpSize;
-    }
+    std::size_t i = 0;
+    for (unsigned z = 0; z < block.z; ++z)
+        for (unsigned y = 0; y < block.y; ++y)
+            for (unsigned x = 0; x < block.x; ++x, ++i) {
+                threads_[i].index = {x, y, z};
+                warps_[i / warpSize].existing |= 1u << i % warpSize;
+            }
     running = this;
     blockDim = block;
     gridDim = grid;
@@ -68,19 +68,21 @@ void Launch::run() {
         do step = 1 + random_.below(count);
         while (std::gcd(step, count) != 1);
     }
-    for (std::uint64_t i = 0; i < count; ++i, block = (block + step) % count) {
+    for (std::uint64_t i = 0; i < count; ++i) {
         blockIdx = {static_cast<unsigned>(block % grid_.x), static_cast<unsigned>(block / grid_.x % grid_.y),
                     static_cast<unsigned>(block / grid_.x / grid_.y)};
         run_block();
+        block += step;
+        if (block >= count) block -= count;
     }
 }
 
 void Launch::run_block() {
     std::memset(shared_.get(), 0xFF, shared_bytes_);
-    for (std::size_t i = 0; i < threads_.size(); ++i) make_ready(static_cast<int>(i));
+    ready_.fill(threads_.size());
     for (Warp& warp : warps_) warp.returned = 0;
     alive_ = static_cast<int>(threads_.size());
-    caller_.switch_to(next_fiber());
+    caller_.switch_to(next_fiber(nullptr));
     // Back here when no thread can go on.
     if (alive_ > 0 && !error_) stop(std::make_exception_ptr(SynchronizationError(deadlock(threads_))));
     if (error_) {
@@ -107,29 +109,38 @@ void Launch::make_ready(int thread) {
     ready_.add(thread);
 }
 
-// Whose turn it is: a thread that is suspended, a new one on an idle fiber, or the caller when there is none.
-Fiber& Launch::next_fiber() {
-    if (ready_.empty() || error_) return caller_;
-    current_ = ready_.take();
-    Thread& thread = current_thread();
-    threadIdx = thread.index;
-    if (thread.fiber == nullptr) {
-        auto& [all, idle] = fibers();
-        if (idle.empty()) idle.push_back(all.emplace_back(std::make_unique<Fiber>(&Launch::serve)).get());
-        thread.fiber = idle.back();
-        idle.pop_back();
+// Whose turn it is: a thread that is suspended, or a new one, or the caller when there is none. A new one takes the fiber that
+// has just become vacant, so that threads which never wait run in the same one, one after another and without a switch.
+Fiber& Launch::next_fiber(Fiber* vacant) {
+    Fiber* next = &caller_;
+    if (!ready_.empty() && !error_) {
+        current_ = ready_.take();
+        Thread& thread = current_thread();
+        threadIdx = thread.index;
+        if (thread.fiber == nullptr) {
+            thread.state = State::ready;
+            thread.fiber = vacant != nullptr ? std::exchange(vacant, nullptr) : idle_fiber();
+        }
+        next = thread.fiber;
     }
-    return *thread.fiber;
+    if (vacant != nullptr) fibers_.idle.push_back(vacant);
+    return *next;
 }
 
-// Threads that never wait all run in the same fiber, one after another and without a switch.
+Fiber* Launch::idle_fiber() {
+    auto& [all, idle] = fibers_;
+    if (idle.empty()) return all.emplace_back(std::make_unique<Fiber>(&Launch::serve)).get();
+    Fiber* fiber = idle.back();
+    idle.pop_back();
+    return fiber;
+}
+
 void Launch::serve() {
     for (;;) {
         Launch& launch = *running;
         Fiber& self = *launch.current_thread().fiber;
         launch.run_thread();
-        fibers().idle.push_back(&self);
-        Fiber& next = launch.next_fiber();
+        Fiber& next = launch.next_fiber(&self);
         if (&next != &self) self.switch_to(next);
     }
 }
@@ -163,7 +174,7 @@ void Launch::leave() {
 // Until the current thread is ready and its turn has come.
 void Launch::suspend() {
     Fiber& self = *current_thread().fiber;
-    Fiber& next = next_fiber();
+    Fiber& next = next_fiber(nullptr);
     if (&next != &self) self.switch_to(next);
     if (error_) throw Unwound{};
 }
@@ -211,6 +222,7 @@ std::uint64_t Launch::wait_for_warp(const char* name, unsigned mask, std::uint64
 
 // All lanes of the mask wait. One with another mask may wait for others first; but not for those that wait for it here.
 void Launch::release_warp(Warp& warp, unsigned mask) {
+    const Thread& self = current_thread();
     std::array<std::uint64_t, warpSize> values;
     std::uint64_t ballot = 0;
     unsigned agreeing = 0;
@@ -218,7 +230,7 @@ void Launch::release_warp(Warp& warp, unsigned mask) {
         const int l = std::countr_zero(left);
         const Thread& other = of_lane(l);
         if (other.mask != mask) continue;
-        if (std::strcmp(other.operation, current_thread().operation) != 0)
+        if (!same_name(other.operation, self.operation))
             throw SynchronizationError(disagreement(threads_, first_of_warp() + l, current_));
         agreeing |= 1u << l;
         values[static_cast<std::size_t>(l)] = other.value;

@@ -19,16 +19,18 @@ namespace qcore::emulation {
 enum class State : std::uint8_t { ready, at_barrier, in_warp, returned };
 
 struct Thread {
-    uint3 index{};
-    State state = State::ready;
     Fiber* fiber = nullptr;  // from when it begins until it returns
     // Where it waits, and in a warp operation for which lanes and with what.
     const char* operation = nullptr;
     std::source_location where;
+    std::uint64_t value = 0;  // what it brings, later what it gets
     unsigned mask = 0;
     int source = 0;
-    std::uint64_t value = 0;  // what it brings, later what it gets
+    uint3 index{};
+    State state = State::ready;
 };
+
+struct Fibers;
 
 class Launch {
 public:
@@ -44,7 +46,7 @@ public:
     Arrivals wait_for_block(const char* name, bool predicate, std::source_location where);
     std::uint64_t wait_for_warp(const char* name, unsigned mask, std::uint64_t value, int source, std::source_location where);
 
-    int lane() const { return current_ % warpSize; }
+    int lane() const { return static_cast<int>(static_cast<unsigned>(current_) % warpSize); }
     std::byte* shared_memory(std::size_t offset_bytes, std::size_t bytes);
 
 private:
@@ -58,14 +60,15 @@ private:
     void run_thread();
     void leave();
     void suspend();
-    Fiber& next_fiber();
+    Fiber& next_fiber(Fiber* vacant);
+    Fiber* idle_fiber();
     void stop(const std::exception_ptr& error);
     void release_block();
     void release_warp(Warp& warp, unsigned mask);
     void make_ready(int thread);
     Thread& current_thread() { return threads_[static_cast<std::size_t>(current_)]; }
-    Warp& current_warp() { return warps_[static_cast<std::size_t>(current_ / warpSize)]; }
-    int first_of_warp() const { return current_ / warpSize * warpSize; }
+    Warp& current_warp() { return warps_[static_cast<unsigned>(current_) / warpSize]; }
+    int first_of_warp() const { return current_ - lane(); }
     Thread& of_lane(int lane) { return threads_[static_cast<std::size_t>(first_of_warp() + lane)]; }
 
     const dim3 grid_, block_;
@@ -77,6 +80,7 @@ private:
     std::vector<Warp> warps_;
     ReadyThreads ready_;
     Fiber caller_;
+    Fibers& fibers_;
     int current_ = -1;  // the thread that runs
     int alive_ = 0;     // threads that haven't returned
     Arrivals arrivals_, agreed_;  // at the barrier now, and at the last one that all have reached

@@ -121,8 +121,8 @@ __device__ T shuffle_one(const std::string& kind, unsigned mask, T value, int ar
 
 // Every lane of the mask shuffles its value; the others keep theirs.
 template <class T>
-py::array_t<T> shuffled(const std::string& kind, const std::vector<T>& values, const std::vector<int>& arguments, unsigned mask,
-                        int width) {
+py::array_t<T> shuffle_lanes(const std::string& kind, const std::vector<T>& values, const std::vector<int>& arguments,
+                             unsigned mask, int width) {
     const Device<T> v(values);
     const Device<int> a(arguments);
     launch(1, static_cast<unsigned>(values.size()), 0, [&, v = v.pointer(), a = a.pointer()] {
@@ -290,11 +290,11 @@ PYBIND11_MODULE(_emulation_selftest, m) {
     m.def("shifted", &shifted);
     m.def("followed", &followed);
     m.def("votes_of_block", &votes_of_block);
-    m.def("shuffled_int", &shuffled<int>);
-    m.def("shuffled_unsigned", &shuffled<unsigned>);
-    m.def("shuffled_long_long", &shuffled<long long>);
-    m.def("shuffled_float", &shuffled<float>);
-    m.def("shuffled_double", &shuffled<double>);
+    m.def("shuffled_int", &shuffle_lanes<int>);
+    m.def("shuffled_unsigned", &shuffle_lanes<unsigned>);
+    m.def("shuffled_long_long", &shuffle_lanes<long long>);
+    m.def("shuffled_float", &shuffle_lanes<float>);
+    m.def("shuffled_double", &shuffle_lanes<double>);
     m.def("votes_of_warp", &votes_of_warp);
     m.def("overlapping_masks", &overlapping_masks);
     m.def("access_global", &access_global);

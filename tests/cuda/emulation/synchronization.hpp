@@ -23,8 +23,9 @@ Arrivals wait_for_block(const char* name, bool predicate, std::source_location w
 inline constexpr int all_lanes = -1;
 std::uint64_t wait_for_warp(const char* name, unsigned mask, std::uint64_t value, int source, std::source_location where);
 
-int lane();  // of the current thread in its warp
-[[noreturn]] void refuse_width(int width);
+// The same with the lane that a shuffle of this kind names.
+enum class Shuffle { index, up, down, exclusive_or };
+std::uint64_t shuffle(Shuffle kind, unsigned mask, std::uint64_t value, int argument, int width, std::source_location where);
 
 template <class T>
 concept Shuffled = std::same_as<T, int> || std::same_as<T, unsigned> || std::same_as<T, long> || std::same_as<T, unsigned long> ||
@@ -32,15 +33,9 @@ concept Shuffled = std::same_as<T, int> || std::same_as<T, unsigned> || std::sam
                    std::same_as<T, double>;
 
 template <Shuffled T>
-T shuffle(const char* name, unsigned mask, T value, int source, std::source_location where) {
+T shuffled(Shuffle kind, unsigned mask, T value, int argument, int width, std::source_location where) {
     using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-    return std::bit_cast<T>(static_cast<Bits>(wait_for_warp(name, mask, std::bit_cast<Bits>(value), source, where)));
-}
-
-// First lane of the segment of `width` lanes that the current thread is in.
-inline int segment(int width) {
-    if (width < 1 || width > warpSize || (width & (width - 1)) != 0) refuse_width(width);
-    return lane() & ~(width - 1);
+    return std::bit_cast<T>(static_cast<Bits>(shuffle(kind, mask, std::bit_cast<Bits>(value), argument, width, where)));
 }
 
 }  // namespace qcore::emulation
@@ -73,34 +68,26 @@ inline int __all_sync(unsigned mask, int predicate, std::source_location where =
     return qcore::emulation::wait_for_warp("__all_sync", mask, predicate != 0, qcore::emulation::all_lanes, where) == mask;
 }
 
-// Sources as PTX defines them for shfl.sync: the lane number counts modulo 32, and a lane that names one beyond its segment
-// gets its own value; the exclusive or may reach into earlier segments.
+// The arguments are a lane, two distances and the bits of a lane number.
 template <qcore::emulation::Shuffled T>
 T __shfl_sync(unsigned mask, T value, int source, int width = warpSize,
               std::source_location where = std::source_location::current()) {
-    const int first = qcore::emulation::segment(width);
-    return qcore::emulation::shuffle("__shfl_sync", mask, value, first | (source & (width - 1)), where);
+    return qcore::emulation::shuffled(qcore::emulation::Shuffle::index, mask, value, source, width, where);
 }
 template <qcore::emulation::Shuffled T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize,
                  std::source_location where = std::source_location::current()) {
-    const int own = qcore::emulation::lane(), source = own - static_cast<int>(delta % 32);
-    const bool inside = source >= qcore::emulation::segment(width);
-    return qcore::emulation::shuffle("__shfl_up_sync", mask, value, inside ? source : own, where);
+    return qcore::emulation::shuffled(qcore::emulation::Shuffle::up, mask, value, static_cast<int>(delta), width, where);
 }
 template <qcore::emulation::Shuffled T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize,
                    std::source_location where = std::source_location::current()) {
-    const int own = qcore::emulation::lane(), source = own + static_cast<int>(delta % 32);
-    const bool inside = source < qcore::emulation::segment(width) + width;
-    return qcore::emulation::shuffle("__shfl_down_sync", mask, value, inside ? source : own, where);
+    return qcore::emulation::shuffled(qcore::emulation::Shuffle::down, mask, value, static_cast<int>(delta), width, where);
 }
 template <qcore::emulation::Shuffled T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize,
                   std::source_location where = std::source_location::current()) {
-    const int own = qcore::emulation::lane(), source = own ^ (lane_mask & 31);
-    const bool inside = source < qcore::emulation::segment(width) + width;
-    return qcore::emulation::shuffle("__shfl_xor_sync", mask, value, inside ? source : own, where);
+    return qcore::emulation::shuffled(qcore::emulation::Shuffle::exclusive_or, mask, value, lane_mask, width, where);
 }
 
 // One thread runs at a time, and in the order of the program.

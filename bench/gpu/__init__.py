@@ -1,0 +1,1 @@
+"""Benchmarks of the GPU kernels; `python -m bench.gpu` runs them all."""
