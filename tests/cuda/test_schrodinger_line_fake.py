@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 
 from qcore._ops import schrodinger as ops
 from qcore._ops import schrodinger_transparent as transparent
-from qcore.schrodinger import _grid, _line, _motion, propagate
+from qcore.schrodinger import propagate
 
 
 @pytest.fixture(autouse=True)
@@ -75,11 +75,7 @@ def test_transparent() -> None:
         {"boundary": "transparent"},
     ],
 )
-def test_propagate(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What is looked at before a run (is the potential finite, does psi vanish at open ends) has no values.
-    for module in (_grid, _motion, _line):
-        monkeypatch.setattr(module, "values_known", lambda: False)
-    monkeypatch.setattr(transparent, "require_vanishing_ends", lambda psi: None)
+def test_propagate(settings: Any) -> None:
     psi = state(2, 16)
     potential = state(16, dtype=torch.float64)
     out, frames = propagate(psi, potential, dt=0.01, steps=4, spacing=0.1, save_every=2, **settings)
