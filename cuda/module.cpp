@@ -26,6 +26,9 @@ PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
         info["runtime"] = std::to_string(runtime / 1000) + "." + std::to_string(runtime % 1000 / 10);
         return info;
     }, "How this module was built.");
+    m.def("error_message", [](int error, const std::string& doing) {
+        return qcore::cuda::message(static_cast<cudaError_t>(error), doing.c_str());
+    }, py::arg("error"), py::arg("doing"), "What a call says when one of CUDA's fails with that cudaError_t; for tests.");
     m.def("copy", [](py::handle x, py::handle out) {
         const Array ax(x, "x"), aout(out, "out");
         py::gil_scoped_release release;
@@ -36,6 +39,12 @@ PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
         py::gil_scoped_release release;
         qcore::cuda::fma_chain(aout.view(), steps);
     }, py::arg("out"), py::arg("steps"), "8 steps multiply-adds for each element of out, for the rate that benchmarks compare with.");
+    qcore::bindings::register_paths(m);
+    qcore::bindings::register_paths_action(m);
+    qcore::bindings::register_paths_dynamics(m);
+    qcore::bindings::register_paths_metropolis(m);
+    qcore::bindings::register_paths_transfer(m);
+    qcore::bindings::register_schrodinger(m);
     qcore::bindings::register_schrodinger_cayley(m);
     qcore::bindings::register_schrodinger_split(m);
     qcore::bindings::register_stencil(m);

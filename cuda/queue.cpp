@@ -11,19 +11,33 @@ namespace qcore::cuda {
 
 namespace {
 
+std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
+std::string driver_advice() {
+    int driver = 0, runtime = 0;
+    cudaRuntimeGetVersion(&runtime);
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+        return "; no NVIDIA driver was found: install one that knows CUDA " + version_text(runtime) + ", or move the tensors to the CPU";
+    return "; the driver knows CUDA up to " + version_text(driver) + ", this build of qcore needs " + version_text(runtime) +
+           ": update the driver, or build qcore with an older toolkit";
+}
+
+std::string architecture_advice() {
+    int device = 0, major = 0, minor = 0;
+    std::string gpu = "this GPU";
+    if (cudaGetDevice(&device) == cudaSuccess && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess)
+        gpu += ", which is of " + std::to_string(major) + std::to_string(minor);
+    return "; this build of qcore has kernels for " QCORE_CUDA_ARCHITECTURES ": build it with QCORE_CUDA_ARCHITECTURES set for " + gpu;
+}
+
 std::string advice(cudaError_t error) {
     switch (error) {
-        case cudaErrorInsufficientDriver: {
-            int driver = 0, runtime = 0;
-            cudaDriverGetVersion(&driver);
-            cudaRuntimeGetVersion(&runtime);
-            const auto text = [](int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); };
-            return "; the driver knows CUDA up to " + text(driver) + ", this build of qcore needs " + text(runtime) + ": update the driver";
-        }
+        case cudaErrorInsufficientDriver:
+        case cudaErrorUnsupportedPtxVersion: return driver_advice();
         case cudaErrorNoDevice: return "; is there a GPU, and do CUDA_VISIBLE_DEVICES and the driver let this process see it?";
-        case cudaErrorNoKernelImageForDevice:
-            return "; this build of qcore has kernels for " QCORE_CUDA_ARCHITECTURES
-                   " only: build it with QCORE_CUDA_ARCHITECTURES set for this GPU";
+        case cudaErrorInvalidDeviceFunction:
+        case cudaErrorNoKernelImageForDevice: return architecture_advice();
         default: return "";
     }
 }
@@ -42,10 +56,12 @@ int attribute(cudaDeviceAttr which, int device) {
 
 }  // namespace
 
+std::string message(cudaError_t error, const char* doing) {
+    return std::string("CUDA, ") + doing + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")" + advice(error);
+}
+
 void check(cudaError_t error, const char* doing) {
-    if (error == cudaSuccess) return;
-    throw std::runtime_error(std::string("CUDA, ") + doing + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")" +
-                             advice(error));
+    if (error != cudaSuccess) throw std::runtime_error(message(error, doing));
 }
 
 Queue::Queue() : device_(call().device), stream_(static_cast<cudaStream_t>(call().stream)) {

@@ -4,12 +4,16 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <string>
 
 #include "call.hpp"
 
 namespace qcore::cuda {
 
-// Throws std::runtime_error that says what to do about it.
+// What failed, in CUDA's words and with what to do about it. Asks the driver and the current device what they are, if there are any.
+std::string message(cudaError_t error, const char* doing);
+
+// Throws std::runtime_error with that.
 void check(cudaError_t error, const char* doing);
 
 // The stream of the call's arrays; while it lives their device is the current one.

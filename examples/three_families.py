@@ -36,7 +36,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 def main() -> None:
     """Compute, compare, print, draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--halvings", type=int, default=2, help="of the spacing, from 0.1")
+    parser.add_argument("--halvings", type=int, choices=range(6), default=2, help="of the spacing, from 0.1")
     parser.add_argument("--out", type=Path, default=Path("three_families.png"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # a line is too little to share

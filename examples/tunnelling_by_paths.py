@@ -121,8 +121,7 @@ def draw(sampled: SampleResult, dt: float, rate: float, times: Tensor, place: Te
     figure = Figure(figsize=(11, 4.0), layout="constrained")
     path, correlator, wave = figure.subplots(1, 3, width_ratios=(1.3, 1, 1.2))
     x = sampled.state["x"]
-    hops = (x.sign() != x.roll(1, 0).sign()).sum(0)
-    chain = int((hops - hops.double().mean()).abs().argmin())  # one that hops about as often as they do
+    chain = int(x.mean(0).abs().argmin())  # one that is as long in one well as in the other
     closed = torch.cat([x[:, chain], x[:1, chain]]).double()
     tau = dt * torch.arange(len(closed), dtype=torch.float64)
     path.plot(tau, closed, color=BLUE, linewidth=0.8)

@@ -7,6 +7,7 @@ from math import ceil
 from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -47,7 +48,7 @@ class DeviceClock:
         cache = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
         self._flushed = torch.empty(2 * cache, dtype=torch.uint8, device="cuda")
         self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self._leads: dict[Run, float] = {}
+        self._leads: WeakKeyDictionary[Run, float] = WeakKeyDictionary()  # runs hold their arrays
 
     def cold(self, run: Run, repeats: int) -> float:
         """Each call after twice the cache was written; the device waits until the host has sent it all."""

@@ -16,13 +16,7 @@ PLANE, MANY, LARGE_IMAGES = (1, 1, 4096, 4096), (65536, 1, 28, 28), (512, 1, 128
 QUICK_POINTS, QUICK_STEPS = 4096, 5
 
 # Left out: chains compiled whole, which take minutes, and whose layers are kernels of their own all the same.
-NAMES = (
-    "conv",
-    "conv channels_last",
-    "slices compiled",
-    "slices in place compiled",
-    "slices, images innermost compiled",
-)
+NAMES = ("conv", "conv channels_last", "slices compiled", "slices in place compiled")
 
 # Asked of images that stay on chip, in 1e9 point-steps per second, and beside torch.
 FORWARD, TRAIN = Targets(10, 1500), Targets(10, 400)

@@ -23,7 +23,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         info["flags"] = QCORE_FLAGS;
         info["openmp"] = QC_TEXT(_OPENMP);
         info["pybind11"] = QC_TEXT(PYBIND11_VERSION_MAJOR) "." QC_TEXT(PYBIND11_VERSION_MINOR);
-        info["cuda"] = "off";
         return info;
     }, "How this module was built.");
     m.def("isa", [] { return qcore::isa_name(qcore::isa_selected()); }, "The instruction-set variant in use.");

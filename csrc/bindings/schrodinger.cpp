@@ -11,7 +11,7 @@ namespace qcore::bindings {
 
 namespace {
 
-schrodinger::Evolution evolution(const Array& potential, double kappa, const Array& c, std::int64_t steps, int rule, int order,
+schrodinger::Evolution evolution(const Array& potential, double kappa, const HostArray& c, std::int64_t steps, int rule, int order,
                                  int boundary, int arithmetic, int backend) {
     return {potential.view(), kappa, c.view(), steps, static_cast<schrodinger::Rule>(rule), order,
             static_cast<schrodinger::Boundary>(boundary), static_cast<schrodinger::Arithmetic>(arithmetic),
@@ -20,7 +20,8 @@ schrodinger::Evolution evolution(const Array& potential, double kappa, const Arr
 
 void evolve(py::handle psi, py::handle potential, double kappa, py::handle c, py::handle out, py::handle frames, std::int64_t steps,
             std::int64_t save_every, int rule, int order, int boundary, int arithmetic, int backend) {
-    const Array apsi(psi, "psi"), apotential(potential, "potential"), ac(c, "c"), aout(out, "out");
+    const Array apsi(psi, "psi"), apotential(potential, "potential"), aout(out, "out");
+    const HostArray ac(c, "c");
     const OptionalArray aframes(frames, "frames");
     py::gil_scoped_release release;
     schrodinger::evolve(evolution(apotential, kappa, ac, steps, rule, order, boundary, arithmetic, backend), apsi.view(), aout.view(),
@@ -30,7 +31,8 @@ void evolve(py::handle psi, py::handle potential, double kappa, py::handle c, py
 void adjoint(py::handle states, py::handle grad_out, py::handle grad_frames, py::handle potential, double kappa, py::handle c,
              py::handle grad_psi, py::handle grad_potential, py::handle grad_c, std::int64_t steps, std::int64_t save_every, int rule,
              int order, int boundary, int arithmetic, int backend) {
-    const Array astates(states, "states"), agrad_out(grad_out, "grad_out"), apotential(potential, "potential"), ac(c, "c");
+    const Array astates(states, "states"), agrad_out(grad_out, "grad_out"), apotential(potential, "potential");
+    const HostArray ac(c, "c");
     const Array agrad_psi(grad_psi, "grad_psi"), agrad_potential(grad_potential, "grad_potential"), agrad_c(grad_c, "grad_c");
     const OptionalArray agrad_frames(grad_frames, "grad_frames");
     py::gil_scoped_release release;

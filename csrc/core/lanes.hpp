@@ -1,5 +1,5 @@
-// Simd and the words that it has no word for, so that the same code runs with many lanes in a vector on the CPU and, compiled for a
-// GPU, with one lane in each thread. Included by files compiled per instruction set, and by CUDA sources (QC_ISA device).
+// Simd and the words that it has no word for, so that the same code runs with many lanes in a vector on the CPU and, compiled for
+// a GPU, with one lane in each thread. Included by files compiled per instruction set, and by CUDA sources (QC_ISA device).
 #pragma once
 
 #include "core/config.hpp"
@@ -9,16 +9,16 @@
 #define QC_ISA device
 #endif
 
-// Before every function that runs in a thread of a device: of any kind, one that the CPU is better off with out of line (rarely
-// called, or long), and one whose calls the CPU inlines.
+// Before every function that runs in a thread of a device: of any kind, one out of line (rarely called, or long), and one out of
+// line whose calls the CPU inlines.
 #if defined(__CUDACC__)
 #define QC_DEVICE __device__
 #else
 #define QC_DEVICE
 #endif
 #if defined(QC_ON_DEVICE)
-#define QC_APART QC_DEVICE
-#define QC_LANE_KERNEL QC_DEVICE
+#define QC_APART QC_DEVICE __attribute__((noinline))
+#define QC_LANE_KERNEL QC_APART
 #else
 #define QC_APART __attribute__((noinline))
 #define QC_LANE_KERNEL QC_KERNEL

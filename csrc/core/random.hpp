@@ -1,6 +1,6 @@
 // Philox4x32-10 on vectors, one chain per lane: the words of `philox` bit for bit, and uniform and normal numbers made of them.
-// Included by files compiled per instruction set and by CUDA sources. What a chain draws doesn't depend on the number of lanes; with
-// contraction off (-ffp-contract=off) the numbers are the same wherever there is a fused multiply-add, GPUs included.
+// Included by files compiled per instruction set and by CUDA sources. What a chain draws doesn't depend on the number of lanes;
+// with contraction off (-ffp-contract=off) the numbers are the same wherever there is a fused multiply-add, GPUs included.
 #pragma once
 
 #include "core/philox.hpp"

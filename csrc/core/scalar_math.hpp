@@ -12,6 +12,12 @@ QC_DEVICE inline double exp_of(double x) {
     return S::lane(VectorMath<double>::exp(typename S::V{} + x), 0);
 }
 
+// Of each of n numbers, as many as fill whole vectors.
+QC_DEVICE inline void exp_each(double* v, int n) {
+    using S = Vector<double>;
+    for (int i = 0; i < n; i += S::width) S::store(v + i, VectorMath<double>::exp(S::load(v + i)));
+}
+
 QC_DEVICE inline double log_of(double x) {
     using S = Vector<double>;
     return S::lane(VectorMath<double>::log(typename S::V{} + x), 0);

@@ -26,8 +26,7 @@ void vector_function(const std::string& name, const TensorView& x, const TensorV
     check_shape("out", out, x);
     check_output("out", out);
     check_disjoint("out", out, "x", x);
-    const auto f = static_cast<VectorFunction>(found - names.begin());
-    selected_vector_function_kernels().apply[x.dtype == DType::f64](f, x.numel(), x.data, out.data);
+    if (x.numel() > 0) apply(static_cast<VectorFunction>(found - names.begin()), x.dtype, x.numel(), x.data, out.data);
 }
 
 }  // namespace qcore

@@ -148,14 +148,28 @@ struct VectorMath {
         return S::fma(k, V{} + high, S::fma(k, V{} + low, log_m));
     }
 
-    static constexpr T inverse_factorial(int n) {
+    static constexpr T inverse_factorial_of(int n) {
         double value = 1;
         for (int k = 2; k <= n; ++k) value *= k;
         return static_cast<T>(1 / value);
     }
-
-    // The coefficient of x^n of sin or cos.
+    // And taylor(n): the coefficient of x^n of sin or cos.
+#if defined(QC_ON_DEVICE)
+    // nvcc works out no loop ahead of time, but picks from constants once the loop around the call is unrolled.
+    template <int n>
+    static constexpr T constant = inverse_factorial_of(n);
+    template <int... k>
+    QC_DEVICE static T pick(int n, std::integer_sequence<int, k...>) {
+        T value = 0;
+        ((value = n == k ? constant<k> : value), ...);
+        return value;
+    }
+    QC_DEVICE static T inverse_factorial(int n) { return pick(n, std::make_integer_sequence<int, 20>{}); }
+    QC_DEVICE static T taylor(int n) { return n / 2 % 2 ? -inverse_factorial(n) : inverse_factorial(n); }
+#else
+    static constexpr T inverse_factorial(int n) { return inverse_factorial_of(n); }
     static constexpr T taylor(int n) { return n / 2 % 2 ? -inverse_factorial(n) : inverse_factorial(n); }
+#endif
 
     // sin and cos of n pi / 2 + r, |r| <= pi / 4, by their Taylor series.
     QC_DEVICE static void sincos_quarter(V n, V r, V& s, V& c) {

@@ -73,7 +73,8 @@ void fill_random(std::uint32_t purpose, std::uint32_t site, std::uint32_t sweep,
     check_numbers("site", site, out.shape[0]);
     check_numbers("first_chain", first_chain, out.shape[2]);
     if (out.numel() > 0)
-        random_numbers({purpose, site, sweep, first_chain, seed, kind, out.shape[0], out.shape[1], out.shape[2], out.data}, out.dtype);
+        random_numbers({purpose, site, sweep, first_chain, seed, kind, out.shape[0], out.shape[1], out.shape[2], out.data},
+                       out.dtype);
 }
 
 void gaussian_chains(const GaussianChain& c, const TensorView& out) {

@@ -49,7 +49,8 @@ std::int64_t normals_room(const ChainTask& t) {
 }
 
 template <class T>
-QC_KERNEL void sample_paths(const PathsTask& t, const void* coefficients, std::int64_t q, std::int64_t begin, std::int64_t count) {
+QC_KERNEL void sample_paths(const PathsTask& t, const void* coefficients, std::int64_t q, std::int64_t begin,
+                            std::int64_t count) {
     using S = Simd<T>;
     using V = typename S::V;
     const ChainTask& chain = t.chain;
@@ -81,7 +82,8 @@ QC_KERNEL void path_weights(const WeightsTask& t, std::int64_t group) {
     const std::int64_t begin = group * paths::chain_group, left = chain.samples - begin;
     const std::int64_t count = left < paths::chain_group ? left : paths::chain_group;
     const std::int64_t normals = normals_room<double>(chain);
-    double* const z = static_cast<double*>(thread_scratch(static_cast<std::size_t>(normals + chain.chains * count) * sizeof(double)));
+    const std::size_t numbers = static_cast<std::size_t>(normals + chain.chains * count);
+    double* const z = static_cast<double*>(thread_scratch(numbers * sizeof(double)));
     double* const log_weights = z + normals;
     const LogWeight<P> weight(t);
     for (std::int64_t c = 0; c < count; c += S::width) {

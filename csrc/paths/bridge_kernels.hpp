@@ -1,4 +1,5 @@
-// What the entry points of random numbers and Gaussian chains give to their kernels: plain numbers and addresses, passed by value.
+// What the entry points of random numbers and Gaussian chains give to their kernels: plain numbers and addresses, passed by
+// value.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// A Gaussian chain's points and weights on vectors of samples. Included by files compiled per instruction set and by CUDA sources, with
-// contraction off.
+// A Gaussian chain's points and weights on vectors of samples. Included by files compiled per instruction set and by CUDA
+// sources, with contraction off.
 #pragma once
 
 #include <limits>
@@ -40,7 +40,8 @@ QC_DEVICE typename Vector<T>::V first_point(const ChainTask& t, typename Vector<
 
 // From x_n, with a, b, s of n.
 template <class T, class A>
-QC_DEVICE typename Vector<T>::V next_point(const A& k, typename Vector<T>::V x, typename Vector<T>::V end, typename Vector<T>::V xi) {
+QC_DEVICE typename Vector<T>::V next_point(const A& k, typename Vector<T>::V x, typename Vector<T>::V end,
+                                           typename Vector<T>::V xi) {
     using S = Vector<T>;
     using V = typename S::V;
     return S::fma(V{} + static_cast<T>(k[2]), xi, S::fma(V{} + static_cast<T>(k[1]), end, x * static_cast<T>(k[0])));

@@ -65,8 +65,8 @@ QC_DEVICE void store_chains(const Rows<T, lanes>& from, std::int64_t sites, int 
 
 // Standard normals for the sites of one vector of chains, which stands `at` numbers into each row.
 template <class T, int lanes>
-QC_LANE_KERNEL void draw_normals(const Rows<T, lanes>& out, int at, std::int64_t sites, std::uint32_t purpose, std::uint32_t sweep,
-                                 std::uint32_t chain, std::uint64_t seed) {
+QC_LANE_KERNEL void draw_normals(const Rows<T, lanes>& out, int at, std::int64_t sites, std::uint32_t purpose,
+                                 std::uint32_t sweep, std::uint32_t chain, std::uint64_t seed) {
     using S = Vector<T>;
     using R = Random<T>;
     constexpr int each = R::normals;

@@ -63,7 +63,8 @@ class Population {
         mean[0] += reference - log_of(total[0] / size) / walkers_.rate;
         for (int o = 1; o < 5; ++o) mean[o] += total[o + 1] / total[0];
         mean[5] += total[0] * total[0] / (size * total[1]);
-        const auto words = philox({dmc_purpose(1), static_cast<std::uint32_t>(population_), static_cast<std::uint32_t>(number), 0}, run_.seed);
+        const auto words =
+            philox({dmc_purpose(1), static_cast<std::uint32_t>(population_), static_cast<std::uint32_t>(number), 0}, run_.seed);
         comb(uniform(words[0], words[1]), total[0]);
     }
 
@@ -110,8 +111,9 @@ class Population {
         }
     }
 
-    // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it, so
-    // floor or ceil of its expected number of times. Each is written twice whether wanted or not: that leaves no branch to guess.
+    // Systematic resampling: teeth at (k + u) / size of the total weight; a walker is copied once for every tooth that meets it,
+    // so floor or ceil of its expected number of times. Each is written twice whether wanted or not: that leaves no branch to
+    // guess.
     void comb(double u, double total) {
         const std::int64_t size = task_.size;
         const double per_weight = static_cast<double>(size) / total, all = static_cast<double>(size);

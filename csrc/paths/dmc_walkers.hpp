@@ -1,5 +1,5 @@
-// What happens to a walker of diffusion Monte Carlo in a step. Included by files compiled per instruction set and by CUDA sources, with
-// contraction off.
+// What happens to a walker of diffusion Monte Carlo in a step. Included by files compiled per instruction set and by CUDA
+// sources, with contraction off.
 #pragma once
 
 #include <cmath>

@@ -61,8 +61,8 @@ inline void check_result(const char* name, const TensorView& t, std::initializer
     for (const TensorView* other : others) check_disjoint(name, t, "another array of this call", *other);
 }
 
-// The potential with its coefficients, checked. Polynomials up to the fourth degree are filled up to it with zeros and have `terms`
-// coefficients, a number that kernels know; of others `terms` is 0.
+// The potential with its coefficients, checked. Polynomials up to the fourth degree are filled up to it with zeros and have
+// `terms` coefficients, a number that kernels know; of others `terms` is 0.
 inline HeldPotential held_potential(Potential p, const TensorView& coefficients, int& terms) {
     p = checked_potential(p, coefficients);
     terms = !p.table && p.count <= few_terms ? few_terms : 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/scalar_math.hpp"
 #include "paths/chain_lanes.hpp"
@@ -16,8 +17,8 @@ using paths::hmc_purpose;
 using paths::HmcTask;
 using paths::Trajectories;
 
-// Dual averaging of the logarithm of a chain's step. Hoffman, Gelman, J. Mach. Learn. Res. 15 (2014) 1593, section 3.2, with their
-// constants. Each chain tunes for itself, so that it doesn't depend on how many others there are.
+// Dual averaging of the logarithm of a chain's step. Hoffman, Gelman, J. Mach. Learn. Res. 15 (2014) 1593, section 3.2, with
+// their constants. Each chain tunes for itself, so that it doesn't depend on how many others there are.
 class Tuning {
   public:
     QC_DEVICE void load(Memory<const double> p) {
@@ -27,14 +28,14 @@ class Tuning {
         for (int i = 0; i < 4; ++i) p[i] = v_[i];
     }
 
-    QC_DEVICE double step(const Trajectories& run) const { return std::min(exp_of(run.tune ? v_[now] : v_[mean]), run.longest); }
+    QC_DEVICE double log_step(const Trajectories& run) const { return run.tune ? v_[now] : v_[mean]; }
 
-    QC_DEVICE void learn(double acceptance, const Trajectories& run) {
-        const double t = v_[tuned] += 1, weight = 1 / (t + 10);
+    // With the logs of ten times the run's first step, and of its longest.
+    QC_DEVICE void learn(double acceptance, const Trajectories& run, double centre, double bound) {
+        const double t = v_[tuned] += 1, weight = 1 / (t + 10), root = std::sqrt(t);
         v_[error] = (1 - weight) * v_[error] + weight * (run.target - acceptance);
-        const double bound = log_of(run.longest);
-        v_[now] = std::min(log_of(10 * run.step) - std::sqrt(t) / 0.05 * v_[error], bound);
-        const double fresh = power_of(t, -0.75);
+        v_[now] = std::min(centre - root / 0.05 * v_[error], bound);
+        const double fresh = 1 / (root * std::sqrt(root));  // t^-0.75
         v_[mean] = fresh * v_[now] + (1 - fresh) * v_[mean];
     }
 
@@ -49,7 +50,8 @@ QC_DEVICE void run_trajectories(const HmcTask& task, std::int64_t first_chain, i
     using T = typename Model::Real;
     const int count = std::min(chains, lanes);
     const Trajectories& run = task.run;
-    const Memory<double> kept = memory<double>(task.tuning) + first_chain * 4, measured = memory<double>(task.measured) + first_chain;
+    const Memory<double> kept = memory<double>(task.tuning) + first_chain * 4;
+    const Memory<double> measured = memory<double>(task.measured) + first_chain;
     Model model(task, first_chain, count, scratch);
     model.load();
     typename Model::Sums now, next;
@@ -57,15 +59,18 @@ QC_DEVICE void run_trajectories(const HmcTask& task, std::int64_t first_chain, i
     alignas(vector_bytes) double before[lanes], after[lanes], weight[lanes], taken[lanes] = {};
     alignas(vector_bytes) T step[lanes] = {}, accept[lanes] = {};
     Tuning tuning[lanes];
+    const double centre = log_of(10 * run.step), bound = log_of(run.longest);
     for (int l = 0; l < count; ++l) tuning[l].load(kept + l * 4);
     for (std::int64_t k = 0; k < run.count; ++k) {
         const std::uint32_t sweep = static_cast<std::uint32_t>(run.first + k);
-        double draw[lanes];
+        alignas(vector_bytes) double draw[lanes], length[lanes];
+        for (int l = 0; l < lanes; ++l) length[l] = l < count ? tuning[l].log_step(run) : 0.0;
+        exp_each(length, lanes);
         for (int l = 0; l < count; ++l) {
             const auto words = philox({hmc_purpose(1), 0, sweep, static_cast<std::uint32_t>(first_chain + l)}, run.seed);
             draw[l] = uniform(words[0], words[1]);
             const double factor = 1 + run.jitter * (2 * uniform(words[2], words[3]) - 1);
-            step[l] = static_cast<T>(tuning[l].step(run) * factor);
+            step[l] = static_cast<T>(std::min(length[l], run.longest) * factor);
         }
         model.refresh(sweep);
         model.kinetic(before);
@@ -73,15 +78,18 @@ QC_DEVICE void run_trajectories(const HmcTask& task, std::int64_t first_chain, i
         model.kinetic(after);
         model.sums(next);
         bool all = true;
-        for (int l = 0; l < count; ++l) {
+        for (int l = 0; l < lanes; ++l) {
             const double change = (after[l] - before[l]) + (next.action(l, model) - now.action(l, model));
-            weight[l] = change == change ? exp_of(-change) : 0.0;  // lost to overflow: as unlikely as can be
+            weight[l] = change == change ? -change : -std::numeric_limits<double>::infinity();  // lost to overflow
+        }
+        exp_each(weight, lanes);
+        for (int l = 0; l < count; ++l) {
             const bool yes = draw[l] < weight[l];
             accept[l] = yes ? T(1) : T(0);
             taken[l] += yes;
             all = all && yes;
             if (yes) now.take(next, l);
-            if (run.tune) tuning[l].learn(std::min(1.0, weight[l]), run);
+            if (run.tune) tuning[l].learn(std::min(1.0, weight[l]), run, centre, bound);
         }
         if (!all) model.reject(accept);
         model.measure(now, weight, measured + k * model.observables() * task.chains);
@@ -127,16 +135,19 @@ class Fields {
     static constexpr int lanes = lanes_;
 
     // Of a lane.
-    static QC_HD std::int64_t scratch_bytes(const HmcTask& task) { return 3 * task.sites() * static_cast<std::int64_t>(sizeof(T)); }
+    static QC_HD std::int64_t scratch_bytes(const HmcTask& task) {
+        return 3 * task.sites() * static_cast<std::int64_t>(sizeof(T));
+    }
 
     QC_DEVICE Fields(const HmcTask& task, std::int64_t first_chain, int count, Scratch& scratch)
-        : task_(task), first_chain_(first_chain), sites_(task.sites()), count_(count), x_(scratch.template rows<T, lanes>(sites_)),
-          p_(scratch.template rows<T, lanes>(sites_)), old_(scratch.template rows<T, lanes>(sites_)) {}
+        : task_(task), first_chain_(first_chain), sites_(task.sites()), count_(count),
+          x_(scratch.template rows<T, lanes>(sites_)), p_(scratch.template rows<T, lanes>(sites_)),
+          old_(scratch.template rows<T, lanes>(sites_)) {}
 
-    QC_DEVICE void load() { load_chains<T, lanes>(memory<const T>(task_.x) + first_chain_ * sites_, sites_, count_, x_); }
-    QC_DEVICE void save() { store_chains<T, lanes>(x_, sites_, count_, memory<T>(task_.x) + first_chain_ * sites_); }
-    QC_DEVICE void load_momenta() { load_chains<T, lanes>(memory<const T>(task_.momenta) + first_chain_ * sites_, sites_, count_, p_); }
-    QC_DEVICE void save_momenta() { store_chains<T, lanes>(p_, sites_, count_, memory<T>(task_.momenta) + first_chain_ * sites_); }
+    QC_DEVICE void load() { load_chains<T, lanes>(chain<const T>(task_.x), sites_, count_, x_); }
+    QC_DEVICE void save() { store_chains<T, lanes>(x_, sites_, count_, chain<T>(task_.x)); }
+    QC_DEVICE void load_momenta() { load_chains<T, lanes>(chain<const T>(task_.momenta), sites_, count_, p_); }
+    QC_DEVICE void save_momenta() { store_chains<T, lanes>(p_, sites_, count_, chain<T>(task_.momenta)); }
 
     // Back to where the trajectory began, where accept is zero.
     QC_DEVICE void reject(const T* accept) {
@@ -148,6 +159,11 @@ class Fields {
     }
 
   protected:
+    template <class U>
+    QC_DEVICE Memory<U> chain(void* base) const {
+        return memory<U>(base) + first_chain_ * sites_;
+    }
+
     // Independent standard normals for the momenta, and a copy of where the trajectory begins.
     QC_DEVICE void draw(std::uint32_t sweep) {
         for (int l = 0; l < lanes; l += S::width)

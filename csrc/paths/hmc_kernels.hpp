@@ -12,8 +12,8 @@ constexpr std::uint32_t hmc_purpose(std::uint32_t slot) { return static_cast<std
 
 constexpr int path_observables = 6, field_observables = 6;  // before the correlators
 
-// A mass matrix that is the Hessian of S / hbar for an oscillator, link (2 + e^2 - shift - 1/shift) = link/r (1 - r shift) (1 - r/shift),
-// with e its frequency times dt and r = exp(-angle).
+// A mass matrix that is the Hessian of S / hbar for an oscillator, link (2 + e^2 - shift - 1/shift) = link/r (1 - r shift) (1 -
+// r/shift), with e its frequency times dt and r = exp(-angle).
 struct OscillatorMasses {
     double angle = 0, r = 0;
     double covariance = 0;  // r / link

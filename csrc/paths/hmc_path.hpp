@@ -56,7 +56,9 @@ class PathLanes : public Fields<T, vectors_together * Vector<T>::width> {
         alignas(vector_bytes) double links[lanes], potential[lanes], virial[lanes], x[lanes], x2[lanes], x4[lanes];
 
         // S / hbar.
-        QC_DEVICE double action(int l, const PathLanes& model) const { return 0.5 * model.link_ * links[l] + model.weight_ * potential[l]; }
+        QC_DEVICE double action(int l, const PathLanes& model) const {
+            return 0.5 * model.link_ * links[l] + model.weight_ * potential[l];
+        }
         QC_DEVICE void take(const Sums& other, int l) {
             links[l] = other.links[l];
             potential[l] = other.potential[l];
@@ -117,11 +119,11 @@ class PathLanes : public Fields<T, vectors_together * Vector<T>::width> {
     }
 
     QC_LANE_KERNEL void measure(const Sums& sums, const double* weight, Memory<double> out) const {
-        const double n = static_cast<double>(sites_);
+        const double n = static_cast<double>(sites_), dt = task_.dt;
         for (int l = 0; l < count_; ++l) {
             const double potential = sums.potential[l] / n;
             const double values[] = {potential + 0.5 * sums.virial[l] / n,
-                                     0.5 * task_.hbar / task_.dt - 0.5 * task_.mass * sums.links[l] / (n * task_.dt * task_.dt) + potential,
+                                     0.5 * task_.hbar / dt - 0.5 * task_.mass * sums.links[l] / (n * dt * dt) + potential,
                                      sums.x[l] / n,
                                      sums.x2[l] / n,
                                      sums.x4[l] / n,

@@ -34,7 +34,8 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
 
         QC_DEVICE double action(int l, const FieldLanes& model) const {
             const paths::FieldModel& f = model.field_;
-            return 0.5 * (f.row_stiffness * down[l] + f.column_stiffness * right[l]) + f.quadratic * squares[l] + f.quartic * fourth[l];
+            return 0.5 * (f.row_stiffness * down[l] + f.column_stiffness * right[l]) + f.quadratic * squares[l] +
+                   f.quartic * fourth[l];
         }
         QC_DEVICE void take(const Sums& other, int l) {
             down[l] = other.down[l];
@@ -50,7 +51,8 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
             const std::int64_t here = y * columns_;
             const std::int64_t below = (y + 1 < rows_ ? y + 1 : 0) * columns_;
             for (std::int64_t x = 0; x < columns_; ++x) {
-                const V phi = at(x_, here + x), down = at(x_, below + x) - phi, right = at(x_, here + (x + 1 < columns_ ? x + 1 : 0)) - phi;
+                const V phi = at(x_, here + x), down = at(x_, below + x) - phi;
+                const V right = at(x_, here + (x + 1 < columns_ ? x + 1 : 0)) - phi;
                 const V square = phi * phi;
                 downs.add(down * down);
                 rights.add(right * right);
@@ -117,8 +119,10 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
         V rows, columns, linear, cubic;
     };
 
-    QC_DEVICE FieldLanes(const Rows<double, lanes>& slices, const HmcTask& task, std::int64_t first_chain, int count, Scratch& scratch)
-        : Base(task, first_chain, count, scratch), rows_(task.rows), columns_(task.columns), field_(task.field), slices_(slices) {}
+    QC_DEVICE FieldLanes(const Rows<double, lanes>& slices, const HmcTask& task, std::int64_t first_chain, int count,
+                         Scratch& scratch)
+        : Base(task, first_chain, count, scratch), rows_(task.rows), columns_(task.columns), field_(task.field),
+          slices_(slices) {}
 
     QC_DEVICE static V at(const Rows<T, lanes>& field, std::int64_t site) { return S::load(field[site]); }
 
@@ -134,7 +138,8 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
     }
 
     QC_DEVICE void kick_row(const Kick& kick, std::int64_t y) {
-        const std::int64_t here = y * columns_, up = (y ? y - 1 : rows_ - 1) * columns_, down = (y + 1 < rows_ ? y + 1 : 0) * columns_;
+        const std::int64_t here = y * columns_;
+        const std::int64_t up = (y ? y - 1 : rows_ - 1) * columns_, down = (y + 1 < rows_ ? y + 1 : 0) * columns_;
         const V first = at(x_, here);
         V left = at(x_, here + columns_ - 1), phi = first;
         for (std::int64_t x = 0; x < columns_; ++x) {

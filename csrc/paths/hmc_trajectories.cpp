@@ -32,6 +32,8 @@ void run(HmcTask task, DType dtype, HmcKernel HmcKernels::Of::*paths, HmcKernel 
 }  // namespace
 
 void hmc_trajectories(const HmcTask& task, DType dtype) { run(task, dtype, &HmcKernels::Of::paths, &HmcKernels::Of::phi4); }
-void hmc_leapfrog(const HmcTask& task, DType dtype) { run(task, dtype, &HmcKernels::Of::leapfrog_paths, &HmcKernels::Of::leapfrog_phi4); }
+void hmc_leapfrog(const HmcTask& task, DType dtype) {
+    run(task, dtype, &HmcKernels::Of::leapfrog_paths, &HmcKernels::Of::leapfrog_phi4);
+}
 
 }  // namespace qcore::paths

@@ -1,5 +1,6 @@
-// Where lanes keep their numbers: [i][lane] rows in a thread's scratch on the CPU; on a device, where a thread is a lane, [i][thread]
-// rows of all threads, so that neighbours read neighbouring numbers. Included by files compiled per instruction set and by CUDA sources.
+// Where lanes keep their numbers: [i][lane] rows in a thread's scratch on the CPU; on a device, where a thread is a lane,
+// [i][thread] rows of all threads, so that neighbours read neighbouring numbers. Included by files compiled per instruction set
+// and by CUDA sources.
 #pragma once
 
 #include "core/lanes.hpp"
@@ -43,7 +44,8 @@ class Rows {
 // Room for `threads` lanes, of which this thread has one.
 class Scratch {
   public:
-    QC_DEVICE Scratch(const void* all, std::int64_t thread, std::int64_t threads) : all_(all), thread_(thread), threads_(threads) {}
+    QC_DEVICE Scratch(const void* all, std::int64_t thread, std::int64_t threads)
+        : all_(all), thread_(thread), threads_(threads) {}
 
     template <class T, int lanes>
     QC_DEVICE Rows<T, lanes> rows(std::int64_t count) {
@@ -109,7 +111,8 @@ class Scratch {
 
 // Lanes without a chain are zero.
 template <class T, int lanes>
-Rows<T, lanes> borrow(Scratch& scratch, const void* base, std::int64_t rows, std::int64_t chains, std::int64_t first_chain, int count) {
+Rows<T, lanes> borrow(Scratch& scratch, const void* base, std::int64_t rows, std::int64_t chains, std::int64_t first_chain,
+                      int count) {
     const T* const from = static_cast<const T*>(base) + first_chain;
     const Rows<T, lanes> to = scratch.rows<T, lanes>(rows);
     for (std::int64_t i = 0; i < rows; ++i)
@@ -117,7 +120,8 @@ Rows<T, lanes> borrow(Scratch& scratch, const void* base, std::int64_t rows, std
     return to;
 }
 template <class T, int lanes>
-void give_back(const Rows<T, lanes>& from, void* base, std::int64_t rows, std::int64_t chains, std::int64_t first_chain, int count) {
+void give_back(const Rows<T, lanes>& from, void* base, std::int64_t rows, std::int64_t chains, std::int64_t first_chain,
+               int count) {
     T* const to = static_cast<T*>(base) + first_chain;
     for (std::int64_t i = 0; i < rows; ++i)
         for (int l = 0; l < count; ++l) to[i * chains + l] = from[i][l];

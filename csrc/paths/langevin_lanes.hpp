@@ -114,7 +114,8 @@ class LangevinLanes {
 
     QC_DEVICE V drift(V at, V x) const { return S::fma(V{} - dt_, g_.slope(at), x); }
 
-    // The midpoint y = x + push/2 - dt/2 G'(y), by a fixed number of Newton steps, so that a chain doesn't depend on its neighbours.
+    // The midpoint y = x + push/2 - dt/2 G'(y), by a fixed number of Newton steps, so that a chain doesn't depend on its
+    // neighbours.
     QC_DEVICE V implicit(V x, V push) const {
         const T half = dt_ * T(0.5);
         const V goal = S::fma(push, V{} + T(0.5), x);

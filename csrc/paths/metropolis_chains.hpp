@@ -1,5 +1,5 @@
-// Metropolis sweeps of one vector of chains. Included by files compiled per instruction set and by CUDA sources, with contraction off:
-// chains are then the same wherever there is a fused multiply-add.
+// Metropolis sweeps of one vector of chains. Included by files compiled per instruction set and by CUDA sources, with contraction
+// off: chains are then the same wherever there is a fused multiply-add.
 #pragma once
 
 #include <cmath>
@@ -37,10 +37,11 @@ class Chains {
         return (rows_held(t) + 2 * room(t)) * static_cast<std::int64_t>(sizeof(T));
     }
 
-    QC_DEVICE Chains(const MetropolisTask& t, const P& potential, const BridgeStep<T>* bridge, std::int64_t first_chain, int count,
-                     Counter* histogram, Scratch scratch)
+    QC_DEVICE Chains(const MetropolisTask& t, const P& potential, const BridgeStep<T>* bridge, std::int64_t first_chain,
+                     int count, Counter* histogram, Scratch scratch)
         : t_(t), first_chain_(first_chain), count_(count), action_(t, potential), beads_(t.beads), link_(static_cast<T>(t.link)),
-          free_(t.pinned ? 1 : 0), moving_(t.pinned ? t.beads - 2 : t.beads), stream_(static_cast<std::uint32_t>(first_chain), t.seed),
+          free_(t.pinned ? 1 : 0), moving_(t.pinned ? t.beads - 2 : t.beads),
+          stream_(static_cast<std::uint32_t>(first_chain), t.seed),
           x_(borrow<T, S::width>(scratch, t.x, t.beads, t.chains, first_chain, count)),
           y_(scratch.template rows<T, S::width>(room(t))), z_(scratch.template rows<T, S::width>(room(t))),
           bridge_(memory<const BridgeStep<T>>(bridge)), histogram_(memory<Counter>(histogram)) {}
@@ -77,12 +78,14 @@ class Chains {
     QC_APART void load() {
         const Memory<const double> step = memory<const double>(t_.step) + first_chain_;
         for (int k = 0; k < 2; ++k)
-            for (int l = 0; l < S::width; ++l) S::set_lane(step_[k], l, l < count_ ? static_cast<T>(step[k * t_.chains + l]) : T(1));
+            for (int l = 0; l < S::width; ++l)
+                S::set_lane(step_[k], l, l < count_ ? static_cast<T>(step[k * t_.chains + l]) : T(1));
     }
 
     QC_APART void save() {
         give_back(x_, t_.x, beads_, t_.chains, first_chain_, count_);
-        const Memory<double> step = memory<double>(t_.step), counts = memory<double>(t_.counts), accepted = memory<double>(t_.accepted);
+        const Memory<double> step = memory<double>(t_.step), counts = memory<double>(t_.counts);
+        const Memory<double> accepted = memory<double>(t_.accepted);
         for (int l = 0; l < count_; ++l) {
             const std::int64_t chain = first_chain_ + l;
             for (int k = 0; k < 2; ++k) step[k * t_.chains + chain] = static_cast<double>(S::lane(step_[k], l));
@@ -185,7 +188,8 @@ class Chains {
             for (std::int64_t hit = 0; hit < t_.hits; ++hit) {
                 if (pair) {
                     typename R::Words w[2];
-                    stream_.template words<2>(purpose(m, static_cast<std::uint32_t>(hit)), static_cast<std::uint32_t>(q / per), sweep_, w);
+                    stream_.template words<2>(purpose(m, static_cast<std::uint32_t>(hit)), static_cast<std::uint32_t>(q / per),
+                                              sweep_, w);
                     V x[2 * per], next[2 * per];
                     Mask yes[2 * per];
                     for (int j = 0; j < 2 * per; ++j) {
@@ -335,7 +339,8 @@ class Chains {
         if (t_.bins > 0) add_to_histogram();
     }
 
-    QC_APART void write(Memory<double> out, std::int64_t observable, const LaneSum<T>& sum, double factor, double constant = 0) const {
+    QC_APART void write(Memory<double> out, std::int64_t observable, const LaneSum<T>& sum, double factor,
+                        double constant = 0) const {
         for (int l = 0; l < count_; ++l) out[observable * t_.chains + l] = constant + factor * sum.total[l];
     }
 

@@ -27,7 +27,8 @@ void sweep_all(const MetropolisTask& task) {
     std::vector<double> histograms(static_cast<std::size_t>(blocks * task.bins));  // counts: their sum is exact in any order
     auto block = [&](std::int64_t b) {
         const std::int64_t first = b * lanes;
-        sweeps(task, bridge.data(), first, static_cast<int>(std::min(lanes, task.chains - first)), histograms.data() + b * task.bins);
+        sweeps(task, bridge.data(), first, static_cast<int>(std::min(lanes, task.chains - first)),
+               histograms.data() + b * task.bins);
     };
     parallel_for(blocks, max_threads(), [](void* f, std::int64_t b) { (*static_cast<decltype(block)*>(f))(b); }, &block);
     for (std::int64_t b = 0; b < blocks; ++b)

@@ -7,8 +7,8 @@
 namespace qcore::paths {
 
 struct MetropolisKernels {
-    // All sweeps for the chains of one vector, with BridgeSteps of the type and a histogram of its own. By type (float, double), then
-    // potential: polynomial of few_terms, any polynomial, table.
+    // All sweeps for the chains of one vector, with BridgeSteps of the type and a histogram of its own. By type (float, double),
+    // then potential: polynomial of few_terms, any polynomial, table.
     void (*sweeps[2][3])(const MetropolisTask& task, const void* bridge, std::int64_t first_chain, int count, double* histogram);
     std::int64_t lanes[2];
 };

@@ -1,4 +1,5 @@
-// A potential handed over as a tensor of coefficients, checked: a table lies where the kernels can read it, a polynomial on the host.
+// A potential handed over as a tensor of coefficients, checked: a table lies where the kernels can read it, a polynomial on the
+// host.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// What the entry points of Langevin motion and diffusion Monte Carlo give to their kernels: plain numbers and addresses, passed by value.
+// What the entry points of Langevin motion and diffusion Monte Carlo give to their kernels: plain numbers and addresses, passed
+// by value.
 #pragma once
 
 #include "core/dtype.hpp"

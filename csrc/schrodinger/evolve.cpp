@@ -47,7 +47,8 @@ void check_evolution(const Evolution& e, DType dtype, std::int64_t batch, std::i
     if (e.arithmetic == Arithmetic::f32 && (dtype == DType::f64 || dtype == DType::c128))
         fail("arithmetic", "float64 for psi of " + std::string(dtype_name(dtype)), "float32");
     if (e.steps < 0) fail("steps", "a number >= 0", std::to_string(e.steps));
-    check_input("c", e.c, 1);
+    check_host("c", e.c);
+    if (e.c.ndim != 1 || !e.c.contiguous()) fail("c", "one axis, contiguous", "shape " + e.c.shape_text());
     check_dtype("c", e.c, DType::c128);
     if (e.c.shape[0] < 1) fail("c", "at least one stage", e.c.shape_text());
     const auto* c = static_cast<const std::complex<double>*>(e.c.data);

@@ -21,7 +21,7 @@ enum class Backend : int { automatic = 0, reference = 1 };
 
 // Tensors are contiguous.
 //   potential  (S, P, n)  S = 1 or steps, P = 1 or B; float64, or complex128 with complex psi
-//   c          (M,)       complex128; real numbers where psi is real
+//   c          (M,)       complex128, on the host; real numbers where psi is real
 // arithmetic f32 wants psi in float32 or complex64.
 struct Evolution {
     TensorView potential;

@@ -28,7 +28,16 @@ def test_info_tells_what_a_bug_report_needs(command: Command) -> None:
     assert _core.build_info()["compiler"] in facts["core"]
     assert facts["flags"] == _core.build_info()["flags"]
     assert f"{torch.get_num_threads()} (torch)" in facts["threads"]
-    assert set(facts) >= {"OpenMP", "CUDA", "numpy", "Python", "platform", "pybind11", "QCORE_ISA"}
+    assert set(facts) >= {
+        "OpenMP",
+        "CUDA kernels",
+        "GPU",
+        "numpy",
+        "Python",
+        "platform",
+        "pybind11",
+        "QCORE_ISA",
+    }
     assert result.err == ""
 
 

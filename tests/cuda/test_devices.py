@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +43,46 @@ def test_a_build_without_gpu_kernels_says_so() -> None:
         _device.kernels(x)
 
 
+@pytest.mark.usefixtures("without_cuda")
+def test_kernels_that_do_not_load_are_no_missing_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ImportError(f"{name}: undefined symbol")
+
+    monkeypatch.setattr(_device, "import_module", broken)
+    with pytest.raises(ImportError, match=r"do not load: qcore\._cuda: undefined symbol"):
+        _device.cuda_module()
+
+
+DRIVER = r"(no NVIDIA driver was found: install|the driver knows CUDA up to)"
+ARCHITECTURES = r"this build of qcore has kernels for \S+: build it with QCORE_CUDA_ARCHITECTURES set"
+
+
+@pytest.mark.parametrize("name", ["_cuda", "_emulated"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (35, rf"\(cudaErrorInsufficientDriver\); {DRIVER}"),
+        (222, rf"\(cudaErrorUnsupportedPtxVersion\); {DRIVER}"),
+        (100, r"\(cudaErrorNoDevice\); is there a GPU, and do CUDA_VISIBLE_DEVICES and the driver let"),
+        (209, rf"\(cudaErrorNoKernelImageForDevice\); {ARCHITECTURES}"),
+        (98, rf"\(cudaErrorInvalidDeviceFunction\); {ARCHITECTURES}"),
+        (700, r"an illegal memory access was encountered \(cudaErrorIllegalAddress\)$"),
+    ],
+)
+def test_errors_say_what_failed_and_what_to_do(name: str, error: int, said: str) -> None:
+    module: Any = pytest.importorskip(f"qcore.{name}")
+    text = module.error_message(error, "a launch")
+    assert text.startswith("CUDA, a launch: ")
+    assert re.search(said, text), text
+
+
+def test_the_build_is_told_without_a_driver() -> None:
+    module: Any = pytest.importorskip("qcore._cuda")
+    build = module.build_info()
+    assert re.fullmatch(r"\d+\.\d+", build["runtime"])
+    assert build["architectures"]
+
+
 def test_importing_does_not_load_the_gpu_kernels() -> None:
     import subprocess
 
@@ -72,3 +114,15 @@ def test_copy(n: int, device: Any) -> None:
         return out
 
     assert torch.equal(device.run(copy, x), x)
+
+
+ABOUT_THE_CPU = {"build_info", "isa", "isa_available", "num_threads", "measure_fma_rate", "measure_triad"}
+
+
+def test_the_gpu_module_has_the_functions_of_the_core() -> None:
+    emulated: Any = pytest.importorskip("qcore._emulated")
+    names = {name for name in dir(_core) if not name.startswith("_")} - ABOUT_THE_CPU
+    missing = {name for name in names if not hasattr(emulated, name)}
+    assert missing <= {"philox", "vector_function"}, missing
+    for name in names - missing:
+        assert inspect.getdoc(getattr(emulated, name)) == inspect.getdoc(getattr(_core, name))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-selftest = pytest.importorskip("qcore._emulation_selftest", reason="built without QCORE_EMULATION")
+if os.environ.get("QCORE_REQUIRE_EMULATION", "0") in ("", "0"):
+    selftest = pytest.importorskip("qcore._emulation_selftest", reason="built without QCORE_EMULATION")
+else:
+    selftest = importlib.import_module("qcore._emulation_selftest")
 
 SCHEDULES = [0, 1, 2, 3]
 

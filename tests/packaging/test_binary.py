@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# The runtimes of C and C++. That of CUDA is within the module of the GPU kernels and looks for the driver when it is used.
+# The runtimes of C and C++. That of CUDA is inside the module of the GPU kernels.
 ALLOWED = {
     "libstdc++.so.6",
     "libm.so.6",
@@ -53,13 +53,19 @@ def test_searches_no_folder_of_its_own(module_file: Path) -> None:
 
 
 def test_exports_its_entry_point_alone(module_file: Path) -> None:
-    assert [name for name, defined in symbols(module_file) if defined] == [f"PyInit_{module_file.name.partition('.')[0]}"]
+    entry = f"PyInit_{module_file.name.partition('.')[0]}"
+    assert [name for name, defined in symbols(module_file) if defined] == [entry]
 
 
 def test_leaves_no_symbol_of_torch_to_be_found(module_file: Path) -> None:
     undefined = [name for name, defined in symbols(module_file) if not defined]
     assert any(name.startswith("Py") for name in undefined), "no symbol of Python: is this list read right?"
     assert [name for name in undefined if re.search(r"c10|2at\d|torch|aoti", name)] == []
+
+
+def test_has_all_of_its_own_kernels(module_file: Path) -> None:
+    """The linker lets a module be without one, for want of the symbols of Python, and loading it fails."""
+    assert [name for name, defined in symbols(module_file) if not defined and "5qcore" in name] == []
 
 
 def test_does_not_ask_for_an_executable_stack(module_file: Path) -> None:

@@ -18,6 +18,11 @@ from qcore.paths import SampleResult
 SIGMAS = 4.0
 
 
+def normals(*size: int, seed: int = 1) -> torch.Tensor:
+    """Standard normals of a size, float64."""
+    return torch.randn(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def assert_near(result: SampleResult, **expected: float) -> None:
     """Estimates within four of their errors."""
     for name, value in expected.items():

@@ -194,6 +194,8 @@ def test_no_samples() -> None:
     ("arguments", "error", "message"),
     [
         ({"steps": 0}, ValueError, "steps: expected at least 1"),
+        ({"dt": None}, ValueError, "steps: expected steps and dt, or times, got steps alone"),
+        ({"steps": None, "dt": None}, ValueError, "steps: expected steps and dt, or times, got neither"),
         ({"dt": 0.0}, ValueError, "dt: expected a finite number > 0"),
         ({"mass": -1.0}, ValueError, "mass"),
         ({"hbar": 0.0}, ValueError, "hbar"),
@@ -230,11 +232,13 @@ def test_bridge_refusals(arguments: dict[str, object], error: type[Exception], m
         ({"boundary": "free"}, "boundary: expected one of"),
         ({"boundary": "pinned"}, "ends: expected"),
         ({"ends": (0.0, 0.0)}, "ends: expected"),
+        ({"boundary": "open", "ends": 0.0}, "ends: expected a sequence of two ends"),
+        ({"boundary": "pinned", "ends": (0.0, 0.0, 0.0)}, r"ends: expected \(x_0, x_N\)"),
     ],
 )
 def test_oscillator_refusals(arguments: dict[str, object], message: str) -> None:
     good: dict[str, object] = {"omega": 1.0, "steps": 4, "dt": 0.1, "samples": 2}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         gaussian_paths(**{**good, **arguments})  # type: ignore[arg-type]
 
 

@@ -17,15 +17,11 @@ from qcore.paths._hmc import Hmc, trial_frequency
 from qcore.paths._potential import as_potential
 from qcore.paths._sampling import kernel_potential
 
-from .dynamics import Lattice, assert_near, assert_same, with_threads
+from .dynamics import Lattice, assert_near, assert_same, normals, with_threads
 
 OSCILLATOR = [0.0, 0.0, 0.5]
 QUARTIC = [0.0, 0.0, 0.5, 0.0, 1.0]  # theory, section 6, g = 1
 KINDS = {"leapfrog": False, "accelerated": True}
-
-
-def normals(*size: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def trajectory(
@@ -269,6 +265,13 @@ def test_bits_do_not_depend_on_threads_chains_or_cuts(dtype: torch.dtype, accele
     assert not torch.equal(small(**kind, seed=12).state["x"], whole.state["x"])
 
 
+def test_chains_that_never_moved_are_not_trusted() -> None:
+    result = hmc(QUARTIC, slices=8, beta=1.0, chains=4, sweeps=50, warmup=0, step_size=1e3)
+    assert float(result.acceptance.max()) == 0
+    assert {entry.unreliable for entry in result.estimates.values()} == {"no proposal was accepted"}
+    assert "unreliable: no proposal was accepted" in str(result)
+
+
 def test_steps_stay_after_the_warm_up() -> None:
     after = small(sweeps=1).state["tuned_step"]
     assert torch.equal(small(sweeps=5).state["tuned_step"], after)
@@ -320,6 +323,8 @@ def test_arguments_refused(changes: dict[str, Any], message: str) -> None:
 
 
 def test_potentials_refused() -> None:
+    with pytest.raises(ValueError, match="potential: expected one bounded below"):
+        hmc([0.0, 0.0, 0.0, 0.0, -1.0], slices=4, beta=1.0, sweeps=1)
     with pytest.raises(ValueError, match="potential: expected one polynomial"):
         hmc(torch.ones(2, 3, dtype=torch.float64), slices=4, dt=0.1)
     with pytest.raises(ValueError, match="potential: expected values of shape"):

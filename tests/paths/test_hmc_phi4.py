@@ -15,13 +15,9 @@ from qcore._ops.paths_dynamics import FieldModel, leapfrog_phi4
 from qcore.paths import hmc_phi4
 from qcore.paths._hmc_phi4 import field_model
 
-from .dynamics import assert_near, assert_same, with_threads
+from .dynamics import assert_near, assert_same, normals, with_threads
 
 SHAPES = [(1, 1), (1, 4), (2, 2), (2, 5), (3, 1), (5, 4), (8, 8)]
-
-
-def normals(*size: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def plain_action(

@@ -68,6 +68,12 @@ def total(x: Tensor) -> Tensor:
         ({"start": math.nan}, ValueError, "start: expected finite"),
         ({"dtype": torch.float16}, TypeError, "dtype"),
         ({"sweeps": -1}, ValueError, "sweeps"),
+        (
+            {"potential": [0.0, 0.0, -1.0]},
+            ValueError,
+            r"expected one bounded below, got .* -1 x\^2",
+        ),
+        ({"potential": [0.0, 0.0, 1.0, 2.0, 0.0]}, ValueError, r"leading term of 2 x\^3"),
         ({"potential": "x**2"}, TypeError, "potential: expected polynomial coefficients"),
         ({"potential": [0.0, math.nan]}, ValueError, "potential: expected finite"),
         ({"potential": Polynomial(torch.rand(4, 3))}, ValueError, "potential: expected one polynomial"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qcore import _core
+from qcore._ops import _device
 
 from .oracle import (
     ACTIVATIONS,
@@ -194,9 +194,9 @@ def random_chain(draw: random.Random) -> Chain:
 # --- calls ----------------------------------------------------------------------------------------
 
 
-def poisoned(*shape: int, dtype: torch.dtype) -> Tensor:
+def poisoned(*shape: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """An output of NaNs, so that a point that is never written shows."""
-    return torch.full(shape, math.nan, dtype=dtype)
+    return torch.full(shape, math.nan, dtype=dtype or like.dtype, device=like.device)
 
 
 def options_of(chain: Chain, backend: int) -> tuple[object, ...]:
@@ -214,11 +214,12 @@ def options_of(chain: Chain, backend: int) -> tuple[object, ...]:
 def run(chain: Chain, backend: int = AUTO) -> Forward:
     """The kernel's y, states and checkpoints."""
     shape = tuple(chain.x.shape)
-    y = poisoned(*shape, dtype=chain.x.dtype)
-    states = poisoned(chain.n_states, *shape, dtype=chain.x.dtype) if chain.states_every else None
-    compute = compute_dtype(chain.x.dtype)
-    checkpoints = poisoned(chain.n_checkpoints, *shape, dtype=compute) if chain.checkpoint_every else None
-    _core.stencil_residual_chain(
+    y = poisoned(*shape, like=chain.x)
+    states = poisoned(chain.n_states, *shape, like=chain.x) if chain.states_every else None
+    checkpoints = None
+    if chain.checkpoint_every:
+        checkpoints = poisoned(chain.n_checkpoints, *shape, like=chain.x, dtype=compute_dtype(chain.x.dtype))
+    _device.kernels(chain.x).stencil_residual_chain(
         chain.x, chain.taps, chain.bias, y, states, checkpoints, *options_of(chain, backend)
     )
     return Forward(y, states, checkpoints)
@@ -234,10 +235,10 @@ def run_backward(
     """The kernel's gradients; runs the forward for checkpoints where the chain asks for them."""
     if chain.checkpoint_every and checkpoints is None:
         checkpoints = run(chain, backend).checkpoints
-    grad_x = poisoned(*chain.x.shape, dtype=chain.x.dtype)
-    grad_taps = poisoned(*chain.taps.shape, dtype=chain.taps.dtype)
-    grad_bias = None if chain.bias is None else poisoned(*chain.bias.shape, dtype=chain.bias.dtype)
-    _core.stencil_residual_chain_backward(
+    grad_x = poisoned(*chain.x.shape, like=chain.x)
+    grad_taps = poisoned(*chain.taps.shape, like=chain.taps)
+    grad_bias = None if chain.bias is None else poisoned(*chain.bias.shape, like=chain.bias)
+    _device.kernels(chain.x).stencil_residual_chain_backward(
         grad_y,
         grad_states,
         chain.x,

@@ -362,6 +362,27 @@ def test_conjugated_and_negated_views_are_resolved() -> None:
     assert torch.equal(residual_chain(negated, real), residual_chain(negated.resolve_neg(), real))
 
 
+@pytest.mark.parametrize("states_every", [0, 2])
+def test_parameters_may_have_any_strides(states_every: int) -> None:
+    """One stencil for all layers without copies of it, columns, every other one of something larger."""
+    layouts = {
+        "expanded": (torch.randn(1, 2, 3, 3).expand(4, 2, 3, 3), torch.randn(1, 2).expand(4, 2)),
+        "transposed": (torch.randn(4, 2, 3, 3).mT, torch.randn(2, 4).T),
+        "strided": (torch.randn(8, 2, 3, 3)[::2], torch.randn(4, 4)[:, ::2]),
+    }
+    for taps, bias in layouts.values():
+        results = []
+        for given in ((taps, bias), (taps.contiguous(), bias.contiguous())):
+            leaves = [tensor.detach().requires_grad_() for tensor in (torch.ones(2, 2, 5, 4), *given)]
+            out = residual_chain(*leaves[:2], bias=leaves[2], activation="tanh", states_every=states_every)
+            y = out[0] if states_every else out
+            with torch.no_grad():
+                plain = residual_chain(*leaves[:2], bias=leaves[2], activation="tanh")
+            alone = torch.autograd.grad(y.sum(), leaves[:1], retain_graph=True)
+            results.append((y, plain, *alone, *torch.autograd.grad(y.sum(), leaves)))
+        assert all(map(torch.equal, *results))
+
+
 def test_conjugated_gradients_are_resolved() -> None:
     x = torch.randn(2, 2, 8, dtype=torch.complex128, requires_grad=True)
     taps = torch.randn(3, 2, 3, dtype=torch.complex128, requires_grad=True)

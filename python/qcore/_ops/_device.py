@@ -8,6 +8,7 @@ build without it works everywhere else.
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor
@@ -28,16 +29,18 @@ def kernels(tensor: Tensor) -> Any:
 
 @cache
 def cuda_module() -> Any:
-    """``_cuda``, loaded.
+    """``_cuda``, loaded; that alone asks neither for a driver nor for a device.
 
     Raises:
         NotImplementedError: this build has no CUDA kernels.
+        ImportError: it has, but they do not load.
     """
     try:
-        from .. import _cuda
-    except ImportError as error:
+        return import_module("qcore._cuda")
+    except ModuleNotFoundError as error:
         raise NotImplementedError(
             "this build of qcore has no CUDA kernels: move the tensors to the CPU, or build it where nvcc is "
             f"found, with QCORE_CUDA=ON ({error})"
         ) from error
-    return _cuda
+    except ImportError as error:
+        raise ImportError(f"the CUDA kernels of this build of qcore do not load: {error}") from error

@@ -1,4 +1,4 @@
-"""Calls of the path family's kernels: outputs allocated, arguments in the order of ``_core``.
+"""Calls of the path family's kernels: outputs allocated, arguments in the order of the compiled module.
 
 taps (N, K), gates (N, B, H, W) and bias (N,) are float64 and contiguous; offsets lists row and column of each
 tap, outputs the sites y W + x. The kernels check the rest.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .. import _core
+from . import _device
 
 
 class GatedChain(NamedTuple):
@@ -41,7 +41,7 @@ def transfer(chain: GatedChain, scaled: bool) -> tuple[Tensor, Tensor, Tensor | 
     weights = chain.gates.new_empty(*chain.rows, prod(chain.gates.shape[2:]))
     from_bias = chain.gates.new_empty(chain.rows)
     exponents = chain.gates.new_empty(*chain.rows, 2) if scaled else None
-    _core.paths_transfer(*chain, weights, from_bias, exponents)
+    _device.kernels(chain.gates).paths_transfer(*chain, weights, from_bias, exponents)
     return weights, from_bias, exponents
 
 
@@ -50,12 +50,12 @@ def enumerate_paths(chain: GatedChain) -> tuple[Tensor, Tensor]:
     weights = chain.gates.new_empty(*chain.rows, chain.paths)
     starts = chain.gates.new_empty(len(chain.outputs), chain.paths)
     arguments = chain.taps, chain.offsets, chain.gates, chain.outputs, chain.boundary
-    _core.paths_enumerate(*arguments, weights, starts)
+    _device.kernels(chain.gates).paths_enumerate(*arguments, weights, starts)
     return weights, starts.long()
 
 
 def sample(chain: GatedChain, psi0: Tensor, samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Mean over random paths (B, R), and the variance of that mean."""
     mean, variance = chain.gates.new_empty(chain.rows), chain.gates.new_empty(chain.rows)
-    _core.paths_sample(*chain, psi0, samples, seed, 0, mean, variance)
+    _device.kernels(chain.gates).paths_sample(*chain, psi0, samples, seed, 0, mean, variance)
     return mean, variance

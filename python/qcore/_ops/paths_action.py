@@ -2,7 +2,8 @@
 
 `qcore.paths` brings its arguments to the form the operators take (csrc/paths/action.hpp): paths or parameters
 (B, M), ends x_ini and x_fin (B,) where parameters need them, a potential's coefficients (K,) or (B, K) or the
-cells (n, 4) of a table, and factors (R, 3) of the kinetic sum, the potential sum and the correction.
+cells (n, 4) of a table, and factors (R, 3) of the kinetic sum, the potential sum and the correction. The
+factors are read on the host: they belong on the CPU wherever the rest lies, from elsewhere they are fetched.
 Settings: is_table, start, spacing, scheme, periodic, lam, parameters, dt, hold_ends, backend.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
 from ._second_derivatives import double_vjp, tangent, vjp_tangent
@@ -31,6 +32,11 @@ __all__ = ["action", "action_gradient", "integrate", "integrate_adjoint"]
 
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
+
+
+def host(factors: Tensor) -> Tensor:
+    """Factors as the kernels read them."""
+    return factors.cpu().contiguous()
 
 
 def _codes(settings: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -61,8 +67,8 @@ def _action_outputs(
 
 def _action_kernel(*args: Any) -> Tensor:
     out = _action_outputs(*args)
-    arguments: Any = (*map(_contiguous, args[:5]), out, *_codes(args[5:]))
-    _core.paths_action(*arguments)
+    arguments: Any = (*map(_contiguous, args[:4]), host(args[4]), out, *_codes(args[5:]))
+    _device.kernels(args[0]).paths_action(*arguments)
     return out
 
 
@@ -82,13 +88,13 @@ def _gradient_outputs(
 
 
 def _gradient_kernel(*args: Any) -> Tensors:
-    tensors: Any = [_contiguous(a) for a in args[1:6]]
+    tensors: Any = [*map(_contiguous, args[1:5]), host(args[5])]
     *settings, of_coefficients = args[6:]
     outputs = _gradient_outputs(*args)
     absent = tensors[1] is None, tensors[2] is None, not of_coefficients
     given = [None if no else out for no, out in zip(absent, outputs[1:], strict=True)]
     results: Any = (args[0].contiguous(), outputs[0], *given)
-    _core.paths_action_gradient(*tensors, *results, *_codes(tuple(settings)))
+    _device.kernels(args[1]).paths_action_gradient(*tensors, *results, *_codes(tuple(settings)))
     return outputs
 
 
@@ -102,7 +108,7 @@ def _integrate_outputs(w: Tensor, x_ini: Tensor, x_fin: Any, *_: Any) -> Tensor:
 def _integrate_kernel(w: Tensor, x_ini: Tensor, x_fin: Any, parameters: str, dt: float) -> Tensor:
     x = _integrate_outputs(w, x_ini, x_fin)
     tensors = w.contiguous(), x_ini.contiguous(), _contiguous(x_fin)
-    _core.paths_integrate(*tensors, x, PARAMETERS[parameters], dt)
+    _device.kernels(w).paths_integrate(*tensors, x, PARAMETERS[parameters], dt)
     return x
 
 
@@ -118,7 +124,8 @@ def _integrate_adjoint_outputs(grad_x: Tensor, parameters: str, dt: float, pinne
 def _integrate_adjoint_kernel(grad_x: Tensor, parameters: str, dt: float, pinned: bool) -> Tensors:
     outputs = grad_w, grad_ini, grad_fin = _integrate_adjoint_outputs(grad_x, parameters, dt, pinned)
     fin = grad_fin if pinned else None
-    _core.paths_integrate_adjoint(grad_x.contiguous(), grad_w, grad_ini, fin, PARAMETERS[parameters], dt)
+    kernels = _device.kernels(grad_x)
+    kernels.paths_integrate_adjoint(grad_x.contiguous(), grad_w, grad_ini, fin, PARAMETERS[parameters], dt)
     return outputs
 
 
@@ -291,7 +298,7 @@ def _action_backward(
     of_factors = None
     if needed[4]:
         sums = action.call(*tensors[:4], torch.eye(3, dtype=torch.float64), *settings)
-        of_factors = (grad.unsqueeze(1) * sums).sum(2)
+        of_factors = (grad.unsqueeze(1) * sums).sum(2).to(tensors[4].device)
     if not any(needed[:4]):
         return None, None, None, None, of_factors
     to_x, to_ini, to_fin, to_c = action_gradient.call(grad, *tensors, *settings, needed[3])

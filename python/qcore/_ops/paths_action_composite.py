@@ -78,7 +78,8 @@ def next_bead(x: Tensor, periodic: bool) -> tuple[Tensor, Tensor]:
     """Both ends of every link of paths (B, M, ...)."""
     if periodic:
         return x, torch.roll(x, -1, 1)
-    return x[:, :-1], x[:, 1:]
+    links = x.shape[1] - 1
+    return x.narrow(1, 0, links), x.narrow(1, 1, links)
 
 
 def kinetic_sum(x: Tensor, periodic: bool) -> Tensor:
@@ -132,7 +133,8 @@ def potential_sums(
 
 def _weighted(weights: Tensor, values: Tensor) -> Tensor:
     """The weighted sum over beads, from which beads of weight 0 are left out whatever they hold."""
-    return torch.where(weights != 0, weights.to(values.dtype) * values, 0.0).sum(1)
+    weights = weights.to(values)
+    return torch.where(weights != 0, weights * values, 0.0).sum(1)
 
 
 # --- paths from parameters ---
@@ -175,7 +177,7 @@ def action(
     potential = table(coefficients, start, spacing) if is_table else polynomial(coefficients)
     plain, correction = potential_sums(beads, potential, scheme, periodic, lam)
     sums = torch.stack((kinetic_sum(beads, periodic), plain, correction))
-    return ((factors.unsqueeze(-1) * sums).sum(1),)
+    return ((factors.to(sums.device).unsqueeze(-1) * sums).sum(1),)
 
 
 # --- fields ---
@@ -185,9 +187,9 @@ def field_sums(phi: Tensor, midpoint: bool, periodic: bool) -> Tensor:
     """Time, space, mass and quartic sums (4, B) of fields (B, T, L)."""
     here, there = next_bead(phi, periodic)
     y = (here + there) / 2 if midpoint else phi
-    weights = torch.ones(y.shape[1], dtype=phi.dtype)
+    weights = phi.new_ones(y.shape[1])
     if not (midpoint or periodic):
-        weights = bead_weights(phi.shape[1], "trapezoid", False)[0].to(phi.dtype)
+        weights = bead_weights(phi.shape[1], "trapezoid", False)[0].to(phi)
 
     def total(values: Tensor) -> Tensor:
         return (weights[:, None] * values).flatten(1).sum(1)
@@ -205,4 +207,5 @@ def field_sums(phi: Tensor, midpoint: bool, periodic: bool) -> Tensor:
 def field_action(phi: Tensor, factors: Tensor, *settings: Any) -> tuple[Tensor]:
     """What the operator paths_phi4 returns."""
     midpoint, periodic, *_ = settings
-    return ((factors.unsqueeze(-1) * field_sums(phi.double(), midpoint, periodic)).sum(1),)
+    sums = field_sums(phi.double(), midpoint, periodic)
+    return ((factors.to(sums.device).unsqueeze(-1) * sums).sum(1),)

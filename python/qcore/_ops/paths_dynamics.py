@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from .paths_samplers import KernelPotential
 
 HMC, LANGEVIN, DIFFUSION = 8 << 24, 9 << 24, 10 << 24  # first words of counters: the kernels' Purpose, slot 0
@@ -68,10 +68,10 @@ def hmc_paths(
     Returns:
         measured (count, 6 + lags, chains), accepted (chains,), float64.
     """
-    measured, accepted = _results(count, len(PATH_OBSERVABLES) + len(lags), x.shape[0])
+    measured, accepted = _results(x, count, len(PATH_OBSERVABLES) + len(lags))
     t = trajectories
-    _core.paths_hmc(
-        *potential,
+    _device.kernels(x).paths_hmc(
+        *potential.on(x.device),
         *model,
         lags,
         first,
@@ -102,9 +102,9 @@ def hmc_phi4(
     tune: bool,
 ) -> tuple[Tensor, Tensor]:
     """The same for fields phi (chains, rows, columns); measured (count, 7 + rows // 2, chains)."""
-    measured, accepted = _results(count, len(FIELD_OBSERVABLES) + phi.shape[1] // 2 + 1, phi.shape[0])
+    measured, accepted = _results(phi, count, len(FIELD_OBSERVABLES) + phi.shape[1] // 2 + 1)
     t = trajectories
-    _core.paths_hmc_phi4(
+    _device.kernels(phi).paths_hmc_phi4(
         *model,
         first,
         count,
@@ -127,15 +127,15 @@ def leapfrog_paths(
     potential: KernelPotential, model: PathModel, *, step: float, steps: int, x: Tensor, momenta: Tensor
 ) -> Tensor:
     """One trajectory from these momenta (velocities, with a frequency), in place; (2, chains) energies."""
-    energies = torch.empty(2, x.shape[0], dtype=torch.float64)
-    _core.paths_leapfrog(*potential, *model, step, steps, x, momenta, energies)
+    energies = x.new_empty(2, x.shape[0], dtype=torch.float64)
+    _device.kernels(x).paths_leapfrog(*potential.on(x.device), *model, step, steps, x, momenta, energies)
     return energies
 
 
 def leapfrog_phi4(model: FieldModel, *, step: float, steps: int, phi: Tensor, momenta: Tensor) -> Tensor:
     """One trajectory from these momenta, in place; (2, chains) energies before and after."""
-    energies = torch.empty(2, phi.shape[0], dtype=torch.float64)
-    _core.paths_leapfrog_phi4(*model, step, steps, phi, momenta, energies)
+    energies = phi.new_empty(2, phi.shape[0], dtype=torch.float64)
+    _device.kernels(phi).paths_leapfrog_phi4(*model, step, steps, phi, momenta, energies)
     return energies
 
 
@@ -158,9 +158,20 @@ def langevin(
         measured (count, 3 + lags, chains); failed (chains,), the step after which a chain had run away, or
         -1.
     """
-    measured, failed = _results(count, len(WALK_OBSERVABLES) + len(lags), x.shape[0])
-    _core.paths_langevin(
-        *potential, SCHEMES[scheme], dt, diffusion, first, count, steps, lags, seed, x, measured, failed
+    measured, failed = _results(x, count, len(WALK_OBSERVABLES) + len(lags))
+    _device.kernels(x).paths_langevin(
+        *potential.on(x.device),
+        SCHEMES[scheme],
+        dt,
+        diffusion,
+        first,
+        count,
+        steps,
+        lags,
+        seed,
+        x,
+        measured,
+        failed,
     )
     return measured, failed
 
@@ -184,13 +195,24 @@ def dmc(
     Returns:
         measured (count, 6, populations).
     """
-    measured, _ = _results(count, len(DMC_OBSERVABLES), walkers.shape[0])
-    _core.paths_dmc(
-        *potential, guide, mass, hbar, dt, first, count, steps, seed, walkers, reference, measured
+    measured, _ = _results(walkers, count, len(DMC_OBSERVABLES))
+    _device.kernels(walkers).paths_dmc(
+        *potential.on(walkers.device),
+        guide,
+        mass,
+        hbar,
+        dt,
+        first,
+        count,
+        steps,
+        seed,
+        walkers,
+        reference,
+        measured,
     )
     return measured
 
 
-def _results(count: int, observables: int, chains: int) -> tuple[Tensor, Tensor]:
-    measured = torch.empty(count, observables, chains, dtype=torch.float64)
-    return measured, torch.empty(chains, dtype=torch.float64)
+def _results(x: Tensor, count: int, observables: int) -> tuple[Tensor, Tensor]:
+    measured = x.new_empty(count, observables, x.shape[0], dtype=torch.float64)
+    return measured, x.new_empty(x.shape[0], dtype=torch.float64)

@@ -1,7 +1,8 @@
 """Operators of scalar fields on a lattice: the action, and its gradient.
 
 Fields phi (B, T, L); factors (R, 4) of the sums over steps in time, over steps in space, of squares and of
-fourth powers (csrc/paths/phi4.hpp). Settings: midpoint, periodic, backend.
+fourth powers (csrc/paths/phi4.hpp), on the CPU as those of the actions. Settings: midpoint, periodic,
+backend.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import paths_action_composite as composite
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
 from ._second_derivatives import double_vjp, tangent, vjp_tangent
-from .paths_action import fold, loop
+from .paths_action import fold, host, loop
 from .paths_action_check import BACKENDS, check_field, check_field_gradient
 
 __all__ = ["phi4", "phi4_gradient"]
@@ -28,7 +29,8 @@ def _phi4_outputs(phi: Tensor, factors: Tensor, *_: Any) -> Tensor:
 def _phi4_kernel(phi: Tensor, factors: Tensor, midpoint: bool, periodic: bool, backend: str) -> Tensor:
     out = _phi4_outputs(phi, factors)
     reference = BACKENDS[backend] == 1
-    _core.paths_phi4_action(phi.contiguous(), factors.contiguous(), out, midpoint, periodic, reference)
+    arrays = phi.contiguous(), host(factors), out
+    _device.kernels(phi).paths_phi4_action(*arrays, midpoint, periodic, reference)
     return out
 
 
@@ -40,8 +42,8 @@ def _gradient_kernel(
     grad: Tensor, phi: Tensor, factors: Tensor, midpoint: bool, periodic: bool, backend: str
 ) -> Tensor:
     out = _gradient_outputs(grad, phi)
-    arrays = phi.contiguous(), factors.contiguous(), grad.contiguous(), out
-    _core.paths_phi4_gradient(*arrays, midpoint, periodic, BACKENDS[backend] == 1)
+    arrays = phi.contiguous(), host(factors), grad.contiguous(), out
+    _device.kernels(phi).paths_phi4_gradient(*arrays, midpoint, periodic, BACKENDS[backend] == 1)
     return out
 
 
@@ -95,7 +97,7 @@ def _phi4_backward(
     to_factors = None
     if needed[1]:
         sums = phi4.call(phi, torch.eye(4, dtype=torch.float64), *settings)
-        to_factors = (grad.unsqueeze(1) * sums).sum(2)
+        to_factors = (grad.unsqueeze(1) * sums).sum(2).to(factors.device)
     return to_phi, to_factors
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from ._check import require_choice, require_count, wrong_type, wrong_value
 
 KINDS = {"words": 0, "uniform": 1, "normal": 2}
@@ -31,6 +31,7 @@ def draws(
     sites: int = 1,
     first_chain: int = 0,
     dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """What the counters (purpose, site + i, sweep, first_chain + c) give under the key `seed`.
 
@@ -41,6 +42,7 @@ def draws(
         chains, sites: how many.
         seed: 64 bits.
         dtype: float32, of which a counter gives four numbers, or float64, of which it gives two.
+        device: of the numbers, which are the same on each.
 
     Returns:
         (sites, 4 or 2, chains).
@@ -67,8 +69,8 @@ def draws(
     if dtype not in (torch.float32, torch.float64):
         raise wrong_type("dtype", "torch.float32 or torch.float64", dtype)
     count = 2 if dtype == torch.float64 and kind != "words" else 4
-    out = torch.empty(sites, count, chains, dtype=dtype)
-    _core.paths_random(purpose, site, sweep, first_chain, seed, KINDS[kind], out)
+    out = torch.empty(sites, count, chains, dtype=dtype, device=device)
+    _device.kernels(out).paths_random(purpose, site, sweep, first_chain, seed, KINDS[kind], out)
     return out
 
 

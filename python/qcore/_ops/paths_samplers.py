@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from ._check import require_count, wrong_value
 from .paths_random import PURPOSES, WORDS, require_seed
 
@@ -21,6 +21,11 @@ class KernelPotential(NamedTuple):
     table: bool = False
     start: float = 0.0
     inverse_spacing: float = 1.0
+
+    def on(self, device: torch.device) -> KernelPotential:
+        """For kernels of that device: a table lies there, while a polynomial is read on the host."""
+        place = device if self.table else torch.device("cpu")
+        return self._replace(coefficients=self.coefficients.to(place))
 
 
 class MetropolisSettings(NamedTuple):
@@ -67,10 +72,10 @@ def metropolis_sweeps(
         measured (measurements, 4 + lags, chains) and accepted (chains,), float64.
     """
     measurements = (first + sweeps) // settings.every - first // settings.every
-    measured = torch.empty(measurements, 4 + len(settings.lags), x.shape[1], dtype=torch.float64)
-    accepted = torch.empty(x.shape[1], dtype=torch.float64)
-    potential = settings.potential
-    _core.paths_metropolis(
+    measured = x.new_empty(measurements, 4 + len(settings.lags), x.shape[1], dtype=torch.float64)
+    accepted = x.new_empty(x.shape[1], dtype=torch.float64)
+    potential = settings.potential.on(x.device)
+    _device.kernels(x).paths_metropolis(
         x,
         step,
         counts,
@@ -118,8 +123,8 @@ def gaussian_paths(
 ) -> Tensor:
     """(Q, samples, N + 1) samples of the chain, numbered from `first` on."""
     _check_samples(samples, first, seed)
-    out = torch.empty(chain.start.shape[0], samples, chain.coefficients.shape[0] + 1, dtype=dtype)
-    _core.paths_gaussian(*_arguments(chain, slot), first, seed, out)
+    out = chain.start.new_empty(chain.start.shape[0], samples, chain.coefficients.shape[0] + 1, dtype=dtype)
+    _device.kernels(out).paths_gaussian(*_arguments(chain, slot), first, seed, out)
     return out
 
 
@@ -142,8 +147,9 @@ def gaussian_weights(
     """
     _check_samples(samples, first, seed)
     groups = -(-samples // GROUP)
-    out = torch.empty(chain.start.shape[0], groups, 3, dtype=torch.float64)
-    _core.paths_gaussian_weights(
+    out = chain.start.new_empty(chain.start.shape[0], groups, 3, dtype=torch.float64)
+    potential = potential.on(out.device)
+    _device.kernels(out).paths_gaussian_weights(
         *_arguments(chain, slot),
         first,
         seed,

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import paths_transfer_composite as composite
 from ._check import shape, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable
@@ -59,7 +59,9 @@ def _run(tensors: Any, outputs: Tensors, kept: Tensor | None, settings: Any) -> 
     results = out, second if given else None, kept
     codes = steps, BOUNDARIES[boundary], SEMIRINGS[semiring], scaled, keep_every, BACKENDS[backend]
     psi, taps, factor, psi_sign, taps_sign, factor_sign = _contiguous(tensors)
-    _core.paths_transfer_forward(psi, taps, factor, psi_sign, taps_sign, factor_sign, *results, *codes)
+    _device.kernels(psi).paths_transfer_forward(
+        psi, taps, factor, psi_sign, taps_sign, factor_sign, *results, *codes
+    )
 
 
 def _transfer_kernel(*args: Any) -> Tensors:
@@ -104,7 +106,7 @@ def _adjoint_kernel(*args: Any) -> Tensors:
     grad, kept, *chain = _contiguous(args[: 2 + _TENSORS])
     psi, taps, factor, psi_sign, taps_sign, factor_sign = chain
     inputs = grad, kept, psi, taps, factor, psi_sign, taps_sign, factor_sign
-    _core.paths_transfer_adjoint(*inputs, *results, *codes)
+    _device.kernels(psi).paths_transfer_adjoint(*inputs, *results, *codes)
     return outputs
 
 
@@ -333,10 +335,10 @@ def best_path(
     check_transfer(psi, taps, factor, None, None, None, steps, boundary, "max", False, "auto")
     if ends.shape != psi.shape[:1]:
         raise wrong_value("ends", f"shape ({psi.shape[0]},)", shape(ends))
-    sites = torch.empty(psi.shape[0], steps + 1, dtype=torch.float64)
+    sites = psi.new_empty(psi.shape[0], steps + 1, dtype=torch.float64)
     own = None if factor is None else factor.detach().contiguous()
     at = ends.double().contiguous()
-    _core.paths_transfer_best_path(
+    _device.kernels(psi).paths_transfer_best_path(
         psi.detach().contiguous(), taps.detach().contiguous(), own, at, sites, steps, BOUNDARIES[boundary]
     )
     return sites.long()

@@ -79,7 +79,8 @@ def log_sum(terms: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor | None]
 def _windows(state: Tensor, kernel: int, boundary: str, outside: float) -> Tensor:
     """(B, M, K): what each output reads."""
     sites, half = state.shape[-1], kernel // 2
-    place = torch.arange(sites).unsqueeze(1) + torch.arange(kernel) - half
+    tap = torch.arange(kernel, device=state.device)
+    place = torch.arange(sites, device=state.device).unsqueeze(1) + tap - half
     inside = (place >= 0) & (place < sites)
     read = state[:, place % sites]
     if boundary == "periodic":

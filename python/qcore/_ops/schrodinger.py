@@ -2,7 +2,9 @@
 
 `qcore.schrodinger.propagate` is the public function; it brings its arguments to the form the operators take
 (csrc/schrodinger/evolve.hpp): psi (B, n); potential (1 or steps, 1 or B, n) in float64 or complex128; kappa,
-a 0-dim float64 tensor; c (M,) complex128, the coefficients of the M stages of a step.
+a 0-dim float64 tensor; c (M,) complex128, the coefficients of the M stages of a step. kappa and c are read
+before a launch: they stay on the CPU wherever psi is. The gradient to c lies beside psi, so that nothing has
+to wait for it.
 
 The reverse mode needs every state again. Where the steps are unitary (`reversible`) it finds them by tracing
 the run back from its end, so that its memory does not depend on the number of steps; elsewhere that would
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _core
+from . import _device
 from . import schrodinger_composite as composite
 from ._check import wrong_type, wrong_value
 from ._register import OptionalTensors, Rule, Tensors, define, derivative, differentiable, transforming
@@ -64,7 +66,7 @@ def _evolve_kernel(
 ) -> Tensor:
     out = _evolve_outputs(psi)
     inputs = psi.contiguous(), potential.contiguous(), _number(kappa), c.contiguous()
-    _core.schrodinger_evolve(*inputs, out, None, steps, 0, *_codes(*settings))
+    _device.kernels(psi).schrodinger_evolve(*inputs, out, None, steps, 0, *_codes(*settings))
     return out
 
 
@@ -80,7 +82,8 @@ def _frames_kernel(psi: Tensor, potential: Tensor, kappa: Tensor, c: Tensor, *se
     steps, save_every, *rest = settings
     out, frames = _frames_outputs(psi, potential, kappa, c, *settings)
     inputs = psi.contiguous(), potential.contiguous(), _number(kappa), c.contiguous()
-    _core.schrodinger_evolve(*inputs, out, frames, steps, save_every, *_codes(*rest))
+    kernels = _device.kernels(psi)
+    kernels.schrodinger_evolve(*inputs, out, frames, steps, save_every, *_codes(*rest))
     return out, frames
 
 
@@ -92,11 +95,7 @@ def _adjoint_outputs(
 ) -> Tensors:
     c = rest[1]
     grad_potential = torch.empty_like(potential, memory_format=torch.contiguous_format)
-    return (
-        _evolve_outputs(grad_out),
-        grad_potential,
-        torch.empty_like(c, memory_format=torch.contiguous_format),
-    )
+    return _evolve_outputs(grad_out), grad_potential, grad_out.new_empty(c.shape, dtype=c.dtype)
 
 
 def _adjoint_kernel(*args: Any) -> Tensors:
@@ -106,7 +105,7 @@ def _adjoint_kernel(*args: Any) -> Tensors:
     arrays = states.contiguous(), grad_out.contiguous(), frames
     inputs = potential.contiguous(), _number(kappa), c.contiguous()
     grad_psi, grad_potential, grad_c = outputs
-    _core.schrodinger_adjoint(
+    _device.kernels(grad_out).schrodinger_adjoint(
         *arrays, *inputs, grad_psi, grad_potential, grad_c, steps, save_every, *_codes(*settings)
     )
     return outputs
@@ -205,7 +204,7 @@ def _pull(
     c: Tensor,
     *settings: Any,
 ) -> Tensors:
-    """Gradients to psi, potential, kappa and c."""
+    """Gradients to psi, potential, kappa and c, all where psi is."""
     steps, save_every, *rest = settings
     if rest[-1]:
         run = steps, max(1, save_every), *rest
@@ -214,8 +213,10 @@ def _pull(
         grad_psi, grad_potential, grad_c = _pull_segments(
             grad_out, grad_frames, psi, kept, potential, kappa, c, *settings
         )
-    # sum c_s dL/dc_s = kappa dL/dkappa + sum V dL/dV, as only the products c kappa and c V enter.
-    grad_kappa = ((c.conj() * grad_c).sum().real - (potential.conj() * grad_potential).sum().real) / kappa
+    # sum c_s dL/dc_s = kappa dL/dkappa + sum V dL/dV, as only the products c kappa and c V enter. Numbers of
+    # the CPU may enter sums on a device one by one.
+    scaled = torch.stack([c_s * g for c_s, g in zip(c.conj().unbind(), grad_c.unbind(), strict=True)])
+    grad_kappa = (scaled.sum().real - (potential.conj() * grad_potential).sum().real) / kappa
     return grad_psi, grad_potential, grad_kappa, grad_c
 
 
@@ -233,7 +234,7 @@ def _pull_segments(
     stages = c.shape[0]
     every = checkpoint_steps(steps, save_every // stages)
     per_step = potential.shape[0] != 1
-    grad_c = torch.zeros_like(c)
+    grad_c = grad_out.new_zeros(c.shape, dtype=c.dtype)
     pieces: list[Tensor] = []
     for start in reversed(range(0, steps, every)):
         stop = min(steps, start + every)
@@ -273,7 +274,8 @@ def _pull_backward(
 def _pull_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
     grad_out, grad_frames, psi, _, *parameters = tensors
     moved = tangents[2], *tangents[4:]
-    return vjp_tangent(_dense(settings), (psi, *parameters), moved, (grad_out, grad_frames), tangents[:2])
+    pulled = vjp_tangent(_dense(settings), (psi, *parameters), moved, (grad_out, grad_frames), tangents[:2])
+    return tuple(t.to(psi.device) for t in pulled)
 
 
 def _push(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
@@ -286,6 +288,14 @@ def _zeros_if_none(grad: Tensor | None, like: Tensor) -> Tensor:
 
 def _selected(needed: tuple[bool, ...], gradients: OptionalTensors) -> OptionalTensors:
     return tuple(g if need else None for g, need in zip(gradients, needed, strict=True))
+
+
+def _placed(needed: tuple[bool, ...], gradients: Tensors, tensors: Tensors) -> OptionalTensors:
+    """Those that are needed, where the tensors are that they belong to."""
+    beside = tuple(
+        g.to(t.device) if need else None for g, t, need in zip(gradients, tensors, needed, strict=True)
+    )
+    return beside
 
 
 adjoint = differentiable(
@@ -307,7 +317,8 @@ def _evolve_backward(
 ) -> OptionalTensors:
     (steps, *rest), (psi, *parameters) = settings, tensors
     grad = _zeros_if_none(grads[0], psi)
-    return _selected(needed, adjoint.call(grad, None, psi, kept[0], *parameters, steps, 0, *rest))
+    pulled = adjoint.call(grad, None, psi, kept[0], *parameters, steps, 0, *rest)
+    return _placed(needed, pulled, tensors)
 
 
 def _evolve_jvp(tangents: OptionalTensors, tensors: Any, settings: tuple[Any, ...]) -> Tensors:
@@ -334,7 +345,8 @@ def _frames_backward(
 ) -> OptionalTensors:
     psi, *parameters = tensors
     grad = _zeros_if_none(grads[0], psi)
-    return _selected(needed, adjoint.call(grad, grads[1], psi, kept[0], *parameters, *settings))
+    pulled = adjoint.call(grad, grads[1], psi, kept[0], *parameters, *settings)
+    return _placed(needed, pulled, tensors)
 
 
 evolve_frames = differentiable(

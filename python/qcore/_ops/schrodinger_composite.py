@@ -13,9 +13,9 @@ _MASS = {2: 0.0, 4: 1.0 / 12.0, 6: 2.0 / 15.0}
 _QUARTIC = {2: 0.0, 4: 0.0, 6: 1.0 / 20.0}
 
 
-def second_difference(n: int, boundary: str) -> Tensor:
+def second_difference(n: int, boundary: str, device: torch.device | None = None) -> Tensor:
     """l = 2 - (shift right) - (shift left) as a float64 matrix (n, n)."""
-    eye = torch.eye(n, dtype=torch.float64)
+    eye = torch.eye(n, dtype=torch.float64, device=device)
     right = torch.roll(eye, 1, 0)
     if boundary == "dirichlet":
         right = torch.tril(right)  # without the entry that wraps around
@@ -24,11 +24,13 @@ def second_difference(n: int, boundary: str) -> Tensor:
     return 2.0 * eye - right - right.T
 
 
-def laplacian(n: int, order: int, boundary: str) -> Tensor:
+def laplacian(n: int, order: int, boundary: str, device: torch.device | None = None) -> Tensor:
     """L_r as a float64 matrix (n, n)."""
-    line = second_difference(n, boundary)
+    line = second_difference(n, boundary, device)
     stiffness = line - _QUARTIC[order] * line @ line
-    matrix: Tensor = torch.linalg.solve(torch.eye(n, dtype=torch.float64) - _MASS[order] * line, stiffness)
+    matrix: Tensor = torch.linalg.solve(
+        torch.eye(n, dtype=torch.float64, device=device) - _MASS[order] * line, stiffness
+    )
     return matrix
 
 
@@ -48,8 +50,8 @@ def evolve(
     work = torch.promote_types(psi.dtype, torch.float64)
     state = psi.to(work)
     factors = c if work.is_complex else c.real
-    kinetic = kappa * laplacian(n, order, boundary)
-    eye = torch.eye(n, dtype=work)
+    kinetic = kappa * laplacian(n, order, boundary, psi.device)
+    eye = torch.eye(n, dtype=work, device=psi.device)
     frames: list[Tensor] = []
     for k in range(steps * stages):
         energy = potential[0 if potential.shape[0] == 1 else k // stages]

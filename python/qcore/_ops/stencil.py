@@ -78,6 +78,11 @@ def checkpoint_interval(spatial: tuple[int, ...], kernel: tuple[int, ...], steps
     return 1
 
 
+def _contiguous(taps: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """As the kernels take them; of x and its gradients they take any strides."""
+    return taps.contiguous(), None if bias is None else bias.contiguous()
+
+
 # --- y alone: the hot path ---
 
 
@@ -97,7 +102,8 @@ def _forward_kernel(
 ) -> Tensor:
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     codes = ACTIVATIONS[activation], slope, BOUNDARIES[boundary], 0, 0, BACKENDS[backend]
-    _device.kernels(x).stencil_residual_chain(x, taps, bias, y, None, None, skip, *codes)
+    parameters = _contiguous(taps, bias)
+    _device.kernels(x).stencil_residual_chain(x, *parameters, y, None, None, skip, *codes)
     return y
 
 
@@ -124,7 +130,7 @@ def _saved_kernel(x: Tensor, taps: Tensor, bias: Tensor | None, *settings: Any) 
     wanted = states if states_every else None, checkpoints if checkpoint_every else None
     every = states_every, checkpoint_every
     codes = ACTIVATIONS[activation], slope, BOUNDARIES[boundary], *every, BACKENDS[backend]
-    _device.kernels(x).stencil_residual_chain(x, taps, bias, y, *wanted, skip, *codes)
+    _device.kernels(x).stencil_residual_chain(x, *_contiguous(taps, bias), y, *wanted, skip, *codes)
     return y, states, checkpoints
 
 
@@ -150,6 +156,7 @@ def _backward_kernel(*args: Any) -> Tensors:
     grad_y, grad_states, x, checkpoints, taps, bias, *settings = args
     skip, activation, slope, boundary, states_every, checkpoint_every, backend, parameters = settings
     grad_x, grad_taps, grad_bias = outputs = _backward_outputs(*args)
+    taps, bias = _contiguous(taps, bias)
     if not parameters:  # the kernel sums them in the same pass either way
         grad_taps, grad_bias = torch.empty_like(taps), torch.empty_like(taps if bias is None else bias)
     every = 0 if grad_states is None else states_every, checkpoint_every

@@ -7,12 +7,14 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
 
 import qcore
 from qcore import _core
+from qcore._ops import _device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,8 @@ def collect() -> dict[str, str]:
         "QCORE_ISA": os.environ.get("QCORE_ISA", "not set"),
         "threads": f"{_core.num_threads()} (core), {torch.get_num_threads()} (torch), {os.cpu_count()} CPUs",
         "OpenMP": f"{build['openmp']} at build; loaded: {', '.join(openmp_runtimes()) or 'unknown'}",
-        "CUDA": _cuda(build["cuda"]),
+        "CUDA kernels": cuda_kernels(),
+        "GPU": _gpu(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
@@ -58,12 +61,29 @@ def openmp_runtimes() -> list[str]:
     return sorted(file for file in files if file.startswith(("libgomp", "libomp", "libiomp")))
 
 
-def _cuda(built: str) -> str:
-    ours = f"{built} in the core"
+def cuda_kernels() -> str:
+    """For which compute capabilities there are kernels, and by which CUDA; or why there are none."""
+    try:
+        build = _device.cuda_module().build_info()
+    except NotImplementedError:
+        return "none in this build"
+    except ImportError as error:
+        return str(error)
+    return f"for {build['architectures'].replace(';', ', ')}, CUDA {build['runtime']}"
+
+
+def _gpu() -> str:
+    made_for = torch.version.cuda
+    torch_has = f"torch: {f'CUDA {made_for}' if made_for else 'CPU build'}"
     if not torch.cuda.is_available():
-        return f"{ours}; torch: {torch.version.cuda or 'CPU build'}, no device"
-    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return f"{ours}; torch: {torch.version.cuda}, {', '.join(devices)}"
+        return f"none; {torch_has}"
+    internal: Any = torch._C
+    driver = internal._cuda_getDriverVersion()
+    names = [
+        f"{torch.cuda.get_device_name(index)} ({''.join(map(str, torch.cuda.get_device_capability(index)))})"
+        for index in range(torch.cuda.device_count())
+    ]
+    return f"{', '.join(names)}; {torch_has}, driver: CUDA {driver // 1000}.{driver % 1000 // 10}"
 
 
 def _cpu_name() -> str:

@@ -338,10 +338,10 @@ class _Kind:
 
     def finish(self, out: Tensor, parts: bool) -> Any:
         """Rows of results (R, ...) as what the user gets."""
+        first, *rest = out.unbind(0)
         if parts:
-            potential = torch.complex(out[1], out[2]) if self.complex else out[1]
-            return ActionParts(out[0], potential)
-        return torch.complex(out[0], out[1]) if self.complex else out[0]
+            return ActionParts(first, torch.complex(*rest) if self.complex else rest[0])
+        return torch.complex(first, *rest) if self.complex else first
 
     def fused(
         self,
@@ -372,7 +372,7 @@ class _Kind:
         lam = cast("float", self.lam) if self.van_vleck else 0.0
         step = 0.0 if parameters == "path" else float(self.dt)
         settings = *place, self.scheme, self.periodic, lam, parameters, step, hold_ends, self.backend
-        out: Tensor = ops.action.call(flat, x_ini, x_fin, c, self.factors(parts), *settings)
+        out: Tensor = ops.action.call(flat, x_ini, x_fin, c.to(flat.device), self.factors(parts), *settings)
         return out
 
     def of_function(self, x: Tensor, potential: Any, parts: bool) -> Tensor:
@@ -391,10 +391,10 @@ class _Kind:
         checked = _values_of(potential)
         plain, correction = composite.potential_sums(x, checked, self.scheme, self.periodic, self.lam)
         sums = torch.stack((_kinetic_sum(x, self.periodic), plain.double(), correction.double()))
-        return (self.factors(parts).unsqueeze(-1) * sums).sum(1)
+        return (self.factors(parts).to(sums.device).unsqueeze(-1) * sums).sum(1)
 
     def _of_uneven(self, x: Tensor, potential: Any, parts: bool) -> Tensor:
-        dt = cast("Tensor", self.dt).double()
+        dt = cast("Tensor", self.dt).to(x.device, torch.float64)
         here, there = composite.next_bead(x.double(), self.periodic)
         squares = (there - here).square()
         kinetic = self.mass * ((squares.sum(2) if x.ndim == 3 else squares) / (2 * dt)).sum(1)
@@ -421,10 +421,10 @@ class _Separable(NamedTuple):
 def _kinetic_sum(x: Tensor, periodic: bool) -> Tensor:
     """sum (x_{n+1} - x_n)^2 / 2, (B,), by the kernel."""
     rows = x.transpose(1, 2).reshape(-1, x.shape[1]) if x.ndim == 3 else x
-    nothing = torch.zeros(1, dtype=torch.float64)
+    nothing = torch.zeros(1, dtype=torch.float64, device=x.device)
     factor = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     settings = False, 0.0, 1.0, "trapezoid", periodic, 0.0, "path", 0.0, False, "auto"
-    out: Tensor = ops.action.call(rows, None, None, nothing, factor, *settings)[0]
+    out: Tensor = ops.action.call(rows, None, None, nothing, factor, *settings).squeeze(0)
     return out.reshape(x.shape[0], x.shape[2]).sum(1) if x.ndim == 3 else out
 
 
@@ -435,7 +435,7 @@ def _values_of(potential: Any) -> Any:
 
 def _float64(value: Number) -> Tensor:
     if isinstance(value, Tensor):
-        return value.double()
+        return value.double().cpu()  # the kernels read them on the host
     return torch.tensor(value, dtype=torch.float64)
 
 

@@ -13,7 +13,7 @@ from qcore._ops.paths_samplers import gaussian_paths as draw
 
 from ._gaussian_chain import bridge_coefficients, chain_step, open_coefficients
 from ._lattice_oscillator import lattice_oscillator
-from ._sampling import Real, checked_samples, checked_steps
+from ._sampling import Real, checked_samples, checked_steps, require_sequence
 
 LEVY_SLOT, GAUSSIAN_SLOT = 0, 1
 
@@ -67,10 +67,11 @@ def levy_bridge(
             raise wrong_value("times", "times alone, or steps and dt", "both")
         gaps = _gaps(times)
     else:
+        if steps is None or dt is None:
+            given = "neither" if steps is dt else "steps alone" if dt is None else "dt alone"
+            raise wrong_value("steps", "steps and dt, or times", given)
         checked_steps(steps)
         require_positive("dt", dt)
-        assert steps is not None
-        assert dt is not None
         gaps = torch.full((steps,), float(dt), dtype=torch.float64)
     left = gaps.flip(0).cumsum(0).flip(0)  # T - t_n
     after = torch.cat([left[1:], left.new_zeros(1)])
@@ -144,6 +145,10 @@ def gaussian_paths(
         raise wrong_value("omega", expected, omega)
     if (ends is None) != (boundary == "periodic"):
         raise wrong_value("ends", "None for closed paths, else (x_0, x_N)", ends)
+    if ends is not None:
+        require_sequence("ends", ends, "two ends")
+        if len(ends) != 2:
+            raise wrong_value("ends", "(x_0, x_N)", ends)
     make = open_coefficients if boundary == "open" else bridge_coefficients
     coefficients = make(steps, chain_step(float(omega), spacing, float(mass), float(hbar), scheme))
     start, end, single = _pair(*ends) if ends is not None else _pair(0.0, 0.0)

@@ -15,7 +15,7 @@ from qcore._ops.paths_random import WORDS, draws, require_seed
 
 from ._potential import Polynomial, PotentialLike, as_potential, evaluate
 from ._run import SampleResult, run
-from ._sampling import digest, fingerprint, finite_at, kernel_potential, starting_point
+from ._sampling import digest, fingerprint, finite_at, kernel_potential, require_cpu, starting_point
 
 
 class Dmc:
@@ -94,6 +94,7 @@ class Dmc:
             raise wrong_value("steps", "fewer than 2^32, warm-up included", (first + sweeps) * self.steps)
         walkers, reference = state["walkers"].clone(), state["reference"].clone()
         if self._kernel is None:
+            require_cpu(walkers)
             measured = self._in_torch(walkers, reference, first, sweeps)
         else:
             measured = dmc_kernel(
@@ -201,7 +202,7 @@ def dmc(
         start: a number, or (populations, walkers).
         seed: of the random numbers, 64 bits.
         dtype: of the walkers, torch.float32 or torch.float64; weights add up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them; blocks are counted in measurements.
 
     Returns:

@@ -24,6 +24,8 @@ from ._sampling import (
     fingerprint,
     finite_at,
     kernel_potential,
+    require_confining,
+    require_cpu,
     starting_point,
 )
 
@@ -70,6 +72,7 @@ class Hmc:
         self.slices, self.chains, self.mass, self.hbar = slices, chains, float(mass), float(hbar)
         self._start = starting_point(start, (chains, slices), dtype)
         finite_at(self.potential, self._start, "potential")
+        require_confining(self.potential)
         require_bool("fourier_acceleration", fourier_acceleration)
         if frequency is None:
             frequency = trial_frequency(self.potential, self.mass, self.hbar)
@@ -112,6 +115,7 @@ class Hmc:
         check_count(first, sweeps)
         x, tuning = state["x"].clone(), state["tuned_step"].clone()
         if self._kernel is None:
+            require_cpu(x)
             measured, accepted = torch_trajectories(
                 self.potential, self.model, self.trajectories, self.lags, x, tuning, first, sweeps, warmup
             )
@@ -188,7 +192,7 @@ def hmc(
         lags: j of the correlators <x_n x_{n+j}> to measure.
         start: where paths begin: a number, or (chains, slices).
         dtype: of the path, torch.float32 or torch.float64; energies add up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them.
 
     Returns:
@@ -196,7 +200,8 @@ def hmc(
         -d ln Z / d beta of the lattice, x, x2, x4, exp_minus_dh (1 if all is well), and correlators.
 
     Raises:
-        ValueError, TypeError: an argument that can't be; the message names it.
+        ValueError, TypeError: an argument that can't be, such as a polynomial that isn't bounded below; the
+            message names it.
 
     Sources: Duane, Kennedy, Pendleton, Roweth, Phys. Lett. B 195, 216 (1987); the exact rotation: Beskos,
     Pinski, Sanz-Serna, Stuart, Stoch. Proc. Appl. 121, 2201 (2011); tuning: Hoffman, Gelman, JMLR 15, 1593

@@ -13,10 +13,9 @@ from qcore._ops.paths_dynamics import FIELD_OBSERVABLES, FieldModel
 from qcore._ops.paths_dynamics import hmc_phi4 as hmc_phi4_kernel
 
 from ._hmc import check_count, checked_trajectories, first_tuning, settings
+from ._phi4 import CONVENTIONS
 from ._run import SampleResult, run
 from ._sampling import starting_point
-
-CONVENTIONS = ("continuum", "lattice")
 
 
 def field_model(
@@ -168,7 +167,7 @@ def hmc_phi4(
         leapfrog_steps, jitter, target: as for `hmc`.
         start: a number, or (chains, T, L).
         dtype: of the field, torch.float32 or torch.float64; dH adds up in float64 either way.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them.
 
     Returns:

@@ -22,7 +22,15 @@ from qcore._ops.paths_random import WORDS, draws, require_seed
 
 from ._potential import Polynomial, Potential, PotentialLike, as_potential, evaluate
 from ._run import SampleResult, run
-from ._sampling import checked_lags, digest, fingerprint, finite_at, kernel_potential, starting_point
+from ._sampling import (
+    checked_lags,
+    digest,
+    fingerprint,
+    finite_at,
+    kernel_potential,
+    require_cpu,
+    starting_point,
+)
 
 DT_ORDER = {"euler-maruyama": 1, "heun": 2, "leimkuhler-matthews": 2, "implicit-midpoint": 1}
 Drift = Callable[[Tensor], Tensor]
@@ -112,6 +120,7 @@ class Langevin:
             raise wrong_value("steps", "fewer than 2^32, warm-up included", (first + sweeps) * self.steps)
         x = state["x"].clone()
         if self._kernel is None:
+            require_cpu(x)
             measured, failed = self._in_torch(x, first, sweeps)
         else:
             measured, failed = langevin_kernel(
@@ -283,7 +292,7 @@ def langevin(
         x0: a number, or (chains,).
         seed: of the random numbers, 64 bits.
         dtype: torch.float32 or torch.float64.
-        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, as
+        options: block, progress, checkpoint, resume, keep_chains, time_limit, previous, device, as
             qcore.paths.run takes them; blocks are counted in measurements.
 
     Returns:

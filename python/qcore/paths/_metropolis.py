@@ -31,6 +31,8 @@ from ._sampling import (
     fingerprint,
     finite_at,
     kernel_potential,
+    require_confining,
+    require_cpu,
     require_sequence,
     starting_point,
 )
@@ -98,6 +100,8 @@ class Metropolis:
         self.beads = slices + 1 if self.pinned else slices
         self._start = self._checked_start(start)
         finite_at(self.potential, self._start, "potential")
+        if not self.pinned:
+            require_confining(self.potential)
         if scheme in DT_ORDER:
             self.dt_order = DT_ORDER[scheme]
         own = ("action", "x2_middle") if self.pinned else ("energy_virial", "energy_thermodynamic")
@@ -146,6 +150,7 @@ class Metropolis:
             "warmup": warmup,
         }
         if self._in_torch:
+            require_cpu(moved["x"])
             measured, accepted = torch_sweeps(self._settings, self.potential, **arguments)
         else:
             measured, accepted = metropolis_sweeps(self._settings, **arguments)
@@ -216,6 +221,7 @@ def metropolis(
     keep_chains: bool = False,
     time_limit: float | None = None,
     previous: SampleResult | None = None,
+    device: torch.device | str = "cpu",
 ) -> SampleResult:
     r"""Sample paths with weight exp(-S_E / hbar) by the Metropolis algorithm, many chains at once.
 
@@ -271,7 +277,7 @@ def metropolis(
         histogram: (low, high, bins): the beads of measured paths counted in state["histogram"] (bins,).
         start: where all beads begin, or paths (chains, beads); pinned paths begin straight.
         dtype: of the paths, float32 or float64; sums are float64.
-        block, progress, checkpoint, resume, keep_chains, time_limit, previous: of `run`.
+        block, progress, checkpoint, resume, keep_chains, time_limit, previous, device: of `run`.
 
     Returns:
         SampleResult. state["x"] (beads, chains) are the last paths; state["counts"] (2, moves, chains) the
@@ -280,7 +286,8 @@ def metropolis(
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, such as beta <= 0, a dt that isn't
-            hbar beta / slices, a function whose values have another shape or aren't finite at the start.
+            hbar beta / slices, a function whose values have another shape or aren't finite at the start, a
+            polynomial of closed paths that isn't bounded below.
         CheckpointError: a checkpoint that is damaged or of another run.
 
     Source: Metropolis et al., J. Chem. Phys. 21, 1087 (1953); Creutz and Freedman, Ann. Phys. 132, 427
@@ -318,6 +325,7 @@ def metropolis(
         keep_chains=keep_chains,
         time_limit=time_limit,
         previous=previous,
+        device=device,
     )
 
 

@@ -256,7 +256,7 @@ def ends_of(
     def end(name: str, value: Number) -> Tensor:
         if not isinstance(value, Tensor):
             require_number(name, value)
-            return w.new_full((prod(lead),), float(value))
+            return torch.full((prod(lead),), float(value), dtype=w.dtype, device=w.device)
         if value.is_complex():
             raise wrong_type(name, "a real number or tensor", value.dtype)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from qcore._ops._check import require_number, require_positive, shape, wrong_type, wrong_value
 
@@ -68,10 +69,14 @@ def require_positive_number(name: str, value: Any, *, per_step: bool = False) ->
 
 
 def values_known(*tensors: Tensor | None) -> bool:
-    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed."""
+    """Whether tensors hold numbers to look at: not while a graph is traced or a function transformed.
+
+    Nor on a GPU, where looking would make the host wait for all that the device has still to do.
+    """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    return not any(tensor is not None and tensor.is_meta for tensor in tensors)
+    given = [tensor for tensor in tensors if tensor is not None]
+    return all(t.is_cpu and not isinstance(t, FakeTensor) for t in given)
 
 
 def from_polar(size: Tensor, phase: Tensor) -> Tensor:

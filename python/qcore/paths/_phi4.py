@@ -77,7 +77,7 @@ def phi4_action(
     Source: arXiv:2403.11420, 3.21-3.25, with the measure a that 3.22 and 3.25 leave out.
     """
     lattice = _Lattice(phi, mass2, coupling, spacing, dt, convention, scheme, signature, boundary, backend)
-    out = cast("Tensor", ops.phi4.call(lattice.flat, lattice.factors, *lattice.settings))[0]
+    out = cast("Tensor", ops.phi4.call(lattice.flat, lattice.factors, *lattice.settings))
     return out.reshape(lattice.lead)
 
 
@@ -107,7 +107,7 @@ def phi4_gradient(
         ValueError, TypeError: as :func:`phi4_action`.
     """
     lattice = _Lattice(phi, mass2, coupling, spacing, dt, convention, scheme, signature, boundary, backend)
-    ones = torch.ones(1, lattice.flat.shape[0], dtype=torch.float64)
+    ones = torch.ones(1, lattice.flat.shape[0], dtype=torch.float64, device=phi.device)
     grad = ops.phi4_gradient.call(ones, lattice.flat, lattice.factors, *lattice.settings)
     return cast("Tensor", grad).reshape(phi.shape)
 
@@ -177,7 +177,8 @@ class _Lattice:
         rest: list[Number] = [sign * twice * measure * mass2, sign * measure * coupling]
         if any(isinstance(value, Tensor) for value in rest):
             both = [
-                v.double() if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for v in rest
+                v.double().cpu() if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64)
+                for v in rest
             ]
             known = torch.tensor([time, space], dtype=torch.float64)
             self.factors = torch.cat((known, torch.stack(both))).unsqueeze(0)

@@ -147,7 +147,7 @@ def evaluate(
 
 
 def _finite(name: str, values: Tensor) -> None:
-    if not values_known():
+    if not values_known(values):
         return
     # A sum is cheaper, and enough but for sums that overflow; of a few numbers Python's is cheaper still.
     few = values.ndim == 1 and values.shape[0] <= MAX_DEGREE + 1

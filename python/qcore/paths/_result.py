@@ -179,6 +179,9 @@ def summarise(tally: Tally, stopped: str, dt_order: int | None) -> SampleResult:
         series = tally.whole_series()
         estimates = [estimate(series[:, k]) for k in range(series.shape[1])]
         measurements = series.shape[0]
+    if tally.sweeps and chains and not bool(tally.accepted.any()):  # a series that is constant has no error
+        why = "no proposal was accepted"
+        estimates = [replace(entry, unreliable=entry.unreliable or why) for entry in estimates]
     # Sums of fractions round differently when a run is cut differently: the last bits are left out.
     acceptance = torch.round(tally.accepted / max(tally.sweeps, 1) * 2**30) / 2**30
     return SampleResult(

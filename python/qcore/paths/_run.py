@@ -77,6 +77,7 @@ def run(
     time_limit: float | None = None,
     previous: SampleResult | None = None,
     checkpoint_seconds: float = 60.0,
+    device: torch.device | str = "cpu",
 ) -> SampleResult:
     """Run a sampler.
 
@@ -99,6 +100,8 @@ def run(
         time_limit: seconds after which no further block is begun; one is always made.
         previous: a result of the same engine to go on from: run(n1) and then run(n2, previous=...) is
             run(n1 + n2). Its warm-up counts: none is made, whatever `warmup` says.
+        device: where chains move: "cpu", or a GPU for potentials that run in the kernels, with the same
+            chains bit for bit. Measurements and results come to the CPU.
 
     Returns:
         SampleResult.
@@ -129,10 +132,12 @@ def run(
     if len(set(engine.observables)) < len(engine.observables):
         raise wrong_value("engine.observables", "names that differ", engine.observables)
 
+    place = torch.device(device)
     file = None if checkpoint is None else Path(checkpoint)
     if file is not None and (file.is_dir() or not file.parent.is_dir()):  # refused now, not after the run
         raise FileNotFoundError(f"checkpoint: expected a file in a folder that exists, got {file}")
     tally, target = _begin(engine, sweeps, warmup, keep_chains, previous, file if resume else None)
+    tally.state = _moved(tally.state, place)
     began = saved = time.monotonic()
     unsaved, stopped, size = False, "", block or 1
     with stopping_on_interrupt() as interrupted:
@@ -152,13 +157,13 @@ def run(
             elif time_limit is not None and now - began >= time_limit:
                 stopped = "time limit"
             if file is not None and now - saved >= checkpoint_seconds:
-                save_tally(file, tally)
+                save_tally(file, _on_host(tally))
                 saved, unsaved = time.monotonic(), False
         if file is not None and (unsaved or not file.exists()):
-            save_tally(file, tally)
+            save_tally(file, _on_host(tally))
     if tally.warmed == tally.warmup and tally.sweeps == target:
         stopped = ""
-    return summarise(tally, stopped, getattr(engine, "dt_order", None))
+    return summarise(_on_host(tally), stopped, getattr(engine, "dt_order", None))
 
 
 def _begin(
@@ -193,6 +198,17 @@ def _begin(
     if not fresh.state:
         fresh.state = dict(engine.start())
     return fresh, target
+
+
+def _moved(state: dict[str, Tensor], place: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(place) for name, value in state.items()}
+
+
+def _on_host(tally: Tally) -> Tally:
+    """The same run with its state on the CPU."""
+    twin = tally.copy()
+    twin.state = _moved(tally.state, torch.device("cpu"))
+    return twin
 
 
 def _most(tally: Tally) -> int:
@@ -240,4 +256,4 @@ def _advance(
             )
         if measured.dtype != torch.float64:
             raise wrong_type(f"{engine.name}: measured", "float64", measured.dtype)
-    return dict(state), measured, accepted.double()
+    return dict(state), measured.cpu(), accepted.double().cpu()

@@ -74,6 +74,16 @@ def finite_at(potential: Potential, x: Tensor, name: str) -> None:
         raise wrong_value(name, "finite values where the paths begin", "some that aren't")
 
 
+def require_confining(potential: Potential) -> None:
+    """Refuse polynomials that fall without end: the weights of closed paths have no finite sum there."""
+    if not isinstance(potential, Polynomial) or potential.coefficients.ndim != 1:
+        return
+    c = potential.coefficients.tolist()
+    degree = max((k for k, value in enumerate(c) if value), default=0)
+    if degree and (degree % 2 or c[degree] < 0):
+        raise wrong_value("potential", "one bounded below", f"a leading term of {c[degree]:g} x^{degree}")
+
+
 def fingerprint(potential: Potential) -> dict[str, Any]:
     """What tells one potential from another in a checkpoint; of a function its values at some points."""
     if isinstance(potential, Polynomial):
@@ -86,6 +96,14 @@ def fingerprint(potential: Potential) -> dict[str, Any]:
         values = evaluate(potential, points).double()
     name = getattr(potential, "__qualname__", type(potential).__qualname__)
     return {"function": name, "values": [repr(value) for value in values.tolist()]}
+
+
+def require_cpu(x: Tensor) -> None:
+    """Refuse chains on a GPU whose potential is a function of torch."""
+    if not x.is_cpu:
+        raise wrong_value(
+            "device", "the CPU for a function of torch (tables and polynomials run on a GPU)", x.device
+        )
 
 
 def checked_steps(steps: int | None) -> None:

@@ -212,16 +212,17 @@ def least_action_path(
     weights, _ = _ops.transfer.call(*inputs, None, None, None, chain.steps, boundary, "max", False, "auto")
     batch = chain.shape[:-1]
     # Of equals torch gives the first, and a NaN before all.
-    ends = weights.detach().argmax(-1) if end is None else _ends(end, batch, chain.shape[-1]).reshape(-1)
+    ends = weights.detach().argmax(-1) if end is None else _ends(end, batch, chain.psi).reshape(-1)
     sites = _ops.best_path(*inputs, ends, chain.steps, boundary)
     best = weights.gather(-1, ends.unsqueeze(-1)).reshape(batch)
     return LeastActionPath(best, sites.reshape(*batch, chain.steps + 1))
 
 
-def _ends(end: int | Tensor, batch: tuple[int, ...], sites: int) -> Tensor:
+def _ends(end: int | Tensor, batch: tuple[int, ...], psi: Tensor) -> Tensor:
+    sites = psi.shape[-1]
     if isinstance(end, bool) or not isinstance(end, int | Tensor):
         raise wrong_type("end", "an int or an int64 tensor", type(end).__name__)
-    ends = torch.full(batch, end, dtype=torch.int64) if isinstance(end, int) else end
+    ends = torch.full(batch, end, dtype=torch.int64, device=psi.device) if isinstance(end, int) else end
     require_tensor("end", ends)
     if ends.dtype != torch.int64 or tuple(ends.shape) != batch:
         raise wrong_value("end", f"int64 of shape {batch}", f"{ends.dtype} of {shape(ends)}")

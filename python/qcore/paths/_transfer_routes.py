@@ -108,12 +108,12 @@ def dense_transfer(chain: Chain, semiring: str, out_exponent: bool) -> tuple[Ten
     sign, tap_sign, factor_sign = chain.signs
     if chain.signed and sign is None:
         sign = torch.ones_like(state)
-    total = torch.zeros(state.shape[:1], dtype=torch.float64)
+    total = torch.zeros(state.shape[:1], dtype=torch.float64, device=state.device)
     if out_exponent:
         state, total = _rescaled(state, total)
     for t in range(chain.steps):
-        matrix = matrices[t % matrices.shape[0]]  # (1 or B, M, M)
-        f = None if factor is None else factor[t % factor.shape[0]]
+        matrix = matrices.select(0, t % matrices.shape[0])  # (1 or B, M, M)
+        f = None if factor is None else factor.select(0, t % factor.shape[0])
         if semiring in ("real", "complex"):
             state = _product(matrix, state)
             state = state if f is None else state * f
@@ -125,11 +125,11 @@ def dense_transfer(chain: Chain, semiring: str, out_exponent: bool) -> tuple[Ten
         elif sign is not None:
             signs = sign.unsqueeze(-2).expand(*state.shape[:1], *matrix.shape[-2:])
             if tap_sign is not None:
-                signs = signs * tap_sign[t % tap_sign.shape[0]]
+                signs = signs * tap_sign.select(0, t % tap_sign.shape[0])
             state, new_sign = log_sum(matrix + state.unsqueeze(-2), signs)
             sign = new_sign
             if factor_sign is not None and sign is not None:
-                sign = sign * factor_sign[t % factor_sign.shape[0]]
+                sign = sign * factor_sign.select(0, t % factor_sign.shape[0])
                 state = torch.where(sign == 0, torch.full_like(state, float("-inf")), state)
         else:
             state = _log_product(matrix, state)
@@ -139,7 +139,7 @@ def dense_transfer(chain: Chain, semiring: str, out_exponent: bool) -> tuple[Ten
 
 def _product(matrix: Tensor, state: Tensor) -> Tensor:
     if matrix.shape[0] == 1:
-        return state @ matrix[0].mT
+        return state @ matrix.squeeze(0).mT
     return (matrix @ state.unsqueeze(-1)).squeeze(-1)
 
 

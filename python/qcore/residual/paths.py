@@ -278,13 +278,15 @@ def _gated(
     kernel = (1, *taps.shape[2:])[-2:]
     merged = taps.double().reshape(steps, *kernel)
     weight = (
-        skip.double().reshape(-1, 1, 1) if isinstance(skip, Tensor) else torch.tensor(float(skip)).double()
+        skip.double().reshape(-1, 1, 1)
+        if isinstance(skip, Tensor)
+        else torch.tensor(float(skip), dtype=torch.float64, device=taps.device)
     )
-    one = F.pad(torch.ones(1, 1, dtype=torch.float64), [k // 2 for k in reversed(kernel) for _ in range(2)])
+    one = F.pad(merged.new_ones(1, 1), [k // 2 for k in reversed(kernel) for _ in range(2)])
     merged = merged + weight * one
     used = (merged != 0).any(0) | (one != 0)
     places = used.nonzero()
-    offsets = places - torch.tensor([k // 2 for k in kernel])
+    offsets = places.cpu() - torch.tensor([k // 2 for k in kernel])
     flat = merged[:, used]
     # At NaN a gate is open, as in the derivative of residual_chain.
     opened = (~(states.reshape(steps, x.shape[0], *sizes) <= 0)).double()

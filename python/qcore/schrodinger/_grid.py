@@ -132,11 +132,16 @@ def values_known() -> bool:
     return not (traced or fake or captured)
 
 
+def readable(tensor: Tensor) -> bool:
+    """Whether its values may be looked at: not on a GPU, where the host would wait for the device."""
+    return tensor.is_cpu and values_known()
+
+
 def require_potential(potential: Any, name: str = "potential") -> None:
     """Refuse what is not a tensor of finite numbers, and gain (a positive imaginary part)."""
     if not isinstance(potential, Tensor):
         raise wrong_type(name, "a torch.Tensor", type(potential).__name__)
-    if not values_known():
+    if not readable(potential):
         return
     if not potential.isfinite().all():
         raise wrong_value(name, "finite numbers", "infinite or NaN entries")

@@ -147,7 +147,7 @@ def _evolve(
     reversible: bool,
 ) -> tuple[Tensor, Tensor]:
     """`steps` steps of c's stages from psi (B, n), and the frames if save_every > 0."""
-    kappa = torch.as_tensor(run.grid.kappa(0), dtype=torch.float64)
+    kappa = torch.as_tensor(run.grid.kappa(0), dtype=torch.float64, device="cpu")
     settings = (rule, run.space_order, run.grid.boundary[0], run.precision, "auto", reversible)
     if not save_every:
         return ops.evolve.call(psi, potential, kappa, c, steps, *settings), psi.new_empty(0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._ops._check import require_number, shape, wrong_type, wrong_value
-from ._grid import Grid, Number, number_of, require_potential, values_known
+from ._grid import Grid, Number, number_of, readable, require_potential
 from .pade import MAGNUS_NODES, MAGNUS_WEIGHTS
 
 # Numbers of a time-dependent potential that are held at once.
@@ -200,7 +200,7 @@ def absorbing_layer(
 
 def check_absorption(potential: Tensor, dt: Number, hbar: Number) -> None:
     """Refuse an absorption that an implicit step turns round: beyond dt W = 2 hbar it reflects ever more."""
-    if potential.is_complex() and values_known():
+    if potential.is_complex() and readable(potential):
         if number_of(dt) < 0.0:
             raise wrong_value("dt", "a number > 0 with absorption (backwards it amplifies)", number_of(dt))
         strongest = number_of((-potential.imag).amax()) * abs(number_of(dt)) / (2.0 * number_of(hbar))
@@ -216,7 +216,7 @@ def traces_back(potential: Tensor, dt: Number, hbar: Number, steps: int) -> bool
     """Whether a run can be traced back from its end without losing digits."""
     if not potential.is_complex():
         return True
-    if not values_known():
+    if not readable(potential):
         return False
     strongest = number_of((-potential.imag).amax()) * abs(number_of(dt)) / (2.0 * number_of(hbar))
     return strongest < 1.0 and 2.0 * steps * atanh(strongest) <= log(REVERSIBLE_GROWTH)

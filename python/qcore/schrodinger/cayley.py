@@ -204,7 +204,7 @@ def _scale(z: Any, psi: Tensor) -> Tensor:
         raise wrong_type("z", "a real number for real psi", z)
     if isinstance(z, Tensor):
         return z.to(kind).reshape(1)
-    # Filled, not copied from the host: that could not be captured in a graph.
+    # Not torch.tensor, whose copy to a GPU waits for it.
     return torch.full((1,), number if psi.is_complex() else number.real, dtype=kind, device=psi.device)
 
 
@@ -222,10 +222,10 @@ def _hermitian_by_form(diagonal: Tensor, off_diagonal: Any, z: Any) -> bool:
 
 
 def _may_look(tensors: tuple[Tensor, ...]) -> bool:
-    """Whether a gradient may be asked for and numbers may be read to see how."""
+    """Whether a gradient may be asked for and numbers may be read to see how: on a GPU that would wait."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    if any(t.device.type == "meta" or type(t) is not Tensor for t in tensors):
+    if any(not t.is_cpu or type(t) is not Tensor for t in tensors):
         return False
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 

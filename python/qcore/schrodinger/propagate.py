@@ -123,7 +123,8 @@ def propagate(
 
     Raises:
         TypeError, ValueError: an argument of the wrong type, shape or value, such as dt = 0, a potential that
-            isn't finite or amplifies, an absorber too strong for dt, a psi of zero norm in imaginary time.
+            isn't finite or amplifies, an absorber too strong for dt, a psi of zero norm in imaginary time. On
+            a GPU values of potentials are not looked at, since that would wait for the device.
 
     Source: Crank, Nicolson, Proc. Camb. Phil. Soc. 43 (1947) 50; Goldberg, Schey, Schwartz, Am. J. Phys. 35
     (1967) 177; higher orders: van Dijk, Toyama, Phys. Rev. E 75 (2007) 036707; transparent: Arnold, Ehrhardt,

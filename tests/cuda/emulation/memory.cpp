@@ -68,7 +68,9 @@ constexpr std::uintptr_t device_half = std::uintptr_t{1} << 55;
 }  // namespace
 
 void* device_address(const void* host) { return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(host) | device_half); }
-void* host_address(const void* address) { return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(address) & ~device_half); }
+void* host_address(const void* address) {
+    return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(address) & ~device_half);
+}
 
 void* enter_memory(const void* host, std::size_t bytes) {
     void* const device = device_address(host);

@@ -102,6 +102,18 @@ std::vector<std::string> memory() {
     unregister_memory(&x[50]);
     register_memory(nullptr, 0);
     unregister_memory(nullptr);
+
+    x[3] = 7;
+    void* const device = enter_memory(x.data(), x.size() * sizeof(double));
+    auto* const third = static_cast<std::byte*>(device) + 3 * sizeof(double);
+    check("addresses of its own", device != x.data() && host_address(device) == x.data() && host_address(x.data()) == x.data());
+    check("the same memory", pointer<double>(device)[3] == 7 && &*pointer<double>(third) == &x[3]);
+    check.throws<std::logic_error>("host memory for a kernel", [&] { pointer<double>(x.data()); });
+    void* const view = enter_memory(&x[3], sizeof(double));
+    check("a view of it", view == third && pointer<double>(view)[-3] == x[0]);
+    leave_memory(view);
+    leave_memory(device);
+    check.throws<std::logic_error>("no longer the device's", [&] { pointer<double>(device); });
     return check.failed();
 }
 

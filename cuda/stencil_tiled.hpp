@@ -1,0 +1,36 @@
+// Chains of 3 x 3 steps on planes, on the tiles of stencil_tile.hpp.
+#pragma once
+
+#include "stencil.hpp"
+
+namespace qcore::stencil {
+
+// Whether a call goes through the tiled kernels: real planes and the 3 x 3 kernels that those are written for.
+inline bool tileable(const Problem& p) { return !is_complex(p.storage) && p.depth == 1 && p.kd == 1 && p.kh == 3 && p.kw == 3; }
+
+template <class T>
+void tiled_forward(const Problem& p);
+// For an activation whose derivative can be told from its value.
+template <class T>
+void tiled_backward(const Problem& p);
+
+// Steps t0 ... t1 - 1, of one launch; with `extras` the states and checkpoints between are stored too.
+template <class T>
+void tiled_steps(const Queue& queue, const Problem& p, std::int64_t t0, std::int64_t t1, const Field& from, std::int64_t from_step,
+                 const Field& to, bool extras);
+
+// A contiguous field of x's shape in the compute type.
+template <class T>
+Field plane_field(const Problem& p, void* memory) {
+    Field f;
+    f.data = memory;
+    f.dtype = sizeof(T) == 4 ? DType::f32 : DType::f64;
+    f.x_stride = 1;
+    f.y_stride = p.width;
+    f.z_stride = p.width * p.height;
+    f.channel_stride = p.points();
+    f.batch_stride = p.channels * p.points();
+    return f;
+}
+
+}  // namespace qcore::stencil
