@@ -117,9 +117,10 @@ __device__ inline void each_row(std::int64_t n, std::int64_t count, std::int64_t
     }
 }
 
-// `steps` steps, state [n][count]: from `from` to `to`, then to the next state in `to`, `ahead` numbers on (0: in place). u: scratch.
+// `steps` steps, state [n][count]: from `from` to `to`, then to the next state, `ahead` numbers on (0: in place). u: scratch.
 template <class N>
-__global__ void advance_systems(Systems<N> a, std::int64_t steps, Pointer<const N> from, Pointer<N> to, std::int64_t ahead, Pointer<N> u) {
+__global__ void advance_systems(Systems<N> a, std::int64_t steps, Pointer<const N> from, Pointer<N> to, std::int64_t ahead,
+                                Pointer<N> u) {
     for (std::int64_t s = cuda::thread(); s < a.count; s += cuda::threads()) {
         Pointer<const N> psi = from;
         Pointer<N> next = to;
@@ -250,7 +251,8 @@ class Part {
                                        pointer<N>(at(mass_, b * run.n * count)), count, run.n);
         Rows<N>* const bands[] = {&systems_.lower, &systems_.diagonal, &systems_.upper};
         for (int b = 0; b < 3 && run.mass; ++b) {
-            const void* const from = run.mass_count > 1 ? at(mass_, b * run.n * count) : reinterpret_cast<const N*>(run.mass) + b * run.n;
+            const N* const given = reinterpret_cast<const N*>(run.mass) + b * run.n;
+            const void* const from = run.mass_count > 1 ? at(mass_, b * run.n * count) : given;
             *bands[b] = {pointer<const N>(from), run.mass_count > 1 ? count : 1};
         }
     }
@@ -266,7 +268,8 @@ class Part {
             advance(end - done, psi, psi, 0);
             done = end;
             if (save && done % save == 0) write<S>(psi, io.frames, done / save - 1, Reading::plain);
-            if (checkpoint && done % checkpoint == 0 && done < run_.steps) write<N>(psi, io.kept, done / checkpoint - 1, Reading::plain);
+            if (checkpoint && done % checkpoint == 0 && done < run_.steps)
+                write<N>(psi, io.kept, done / checkpoint - 1, Reading::plain);
         }
         if (io.kept && !io.checkpoint_every) write<N>(psi, io.kept, 0, Reading::plain);
         write<S>(psi, io.out, 0, Reading::plain);
@@ -378,7 +381,8 @@ class Part {
 template <class F>
 void with_numbers(const CayleyRun& run, F&& f) {
     if (run.parts == 2)
-        run.single ? f.template operator()<Complex<float>, Complex<double>>() : f.template operator()<Complex<double>, Complex<double>>();
+        run.single ? f.template operator()<Complex<float>, Complex<double>>()
+                   : f.template operator()<Complex<double>, Complex<double>>();
     else run.single ? f.template operator()<Real<float>, Real<double>>() : f.template operator()<Real<double>, Real<double>>();
 }
 

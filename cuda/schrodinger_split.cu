@@ -12,8 +12,8 @@ class Forward {
   public:
     Forward(const SplitProblem& p, const void* psi, void* out, void* frames, std::int64_t save_every, bool plain)
         : p_(p), fields_{p.batch, p.points, p.phases_batch == 1}, save_every_(frames ? save_every : 0), frames_(frames),
-          axes_(plan_axes(p, sizeof(S), sizeof(N), queue_.shared_per_block(), plain)), factors_(queue_, p, axes_, Variant::forward),
-          tables_(queue_, p, Sequence::merges(p)), source_(pointer<const S>(psi)), out_(pointer<S>(out)) {}
+          axes_(plan_axes(p, sizeof(S), sizeof(N), queue_.shared_per_block(), plain)),
+          factors_(queue_, p, axes_, Variant::forward), tables_(queue_, p, Sequence::merges(p)), source_(pointer<const S>(psi)), out_(pointer<S>(out)) {}
 
     void run() {
         Sequence sequence(p_, save_every_, 0, false);
@@ -55,8 +55,9 @@ class Forward {
         for (std::int64_t d = 0; d <= last; ++d) {
             const AxisPlan& axis = axes_[static_cast<std::size_t>(d)];
             if (axis.identity) continue;
-            launch_sweep<S, N>(queue_, fields_, axis, factors_.of(substep, d, 0), static_cast<int>(p_.stages) * factors_.per_stage(),
-                               take_source(), out_, d == last ? finish : Finish<S, N>{});
+            const int count = static_cast<int>(p_.stages) * factors_.per_stage();
+            launch_sweep<S, N>(queue_, fields_, axis, factors_.of(substep, d, 0), count, take_source(), out_,
+                               d == last ? finish : Finish<S, N>{});
         }
         return last >= 0;
     }

@@ -80,6 +80,10 @@ __global__ void add_slices(Pointer<const W> sums, Pointer<W> to, std::int64_t ta
 
 constexpr int sum_threads = 256;
 
+Grid sum_grid(std::int64_t blocks) {
+    return {dim3(static_cast<unsigned>(blocks)), dim3(sum_threads), SharedMemory::bytes<Complex<double>>(sum_threads)};
+}
+
 // The sum over the block's threads, in thread 0.
 __device__ inline Complex<double> block_sum(Pointer<Complex<double>> shared, Complex<double> value) {
     const int thread = static_cast<int>(threadIdx.x);
@@ -115,7 +119,8 @@ struct Weights {
 };
 
 // to[stage] = weight times the sum of the stage's `parts` numbers; a block for each stage.
-__global__ void finish_stages(Pointer<const Complex<double>> sums, std::int64_t parts, Weights weights, Pointer<Complex<double>> to) {
+__global__ void finish_stages(Pointer<const Complex<double>> sums, std::int64_t parts, Weights weights,
+                              Pointer<Complex<double>> to) {
     SharedMemory shared;
     const auto partial = shared.array<Complex<double>>(sum_threads);
     Complex<double> total{};
@@ -171,7 +176,9 @@ class Adjoint {
     }
     Pointer<N> state(std::int64_t i) const { return pointer<N>(static_cast<N*>(state_.data()) + i * numbers_); }
     Pointer<const S> given(std::int64_t i) const { return pointer<const S>(static_cast<const S*>(g_.states) + i * numbers_); }
-    Pointer<const S> grad_frame(std::int64_t i) const { return pointer<const S>(static_cast<const S*>(g_.grad_frames) + i * numbers_); }
+    Pointer<const S> grad_frame(std::int64_t i) const {
+        return pointer<const S>(static_cast<const S*>(g_.grad_frames) + i * numbers_);
+    }
     Pointer<Wide<N>> phase_sum(std::int64_t q) const {
         if (own_slices_) return pointer<Wide<N>>(static_cast<Wide<N>*>(slice_sums_.data()) + q * slices_ * p_.points);
         if (g_.grad_phases) return pointer<Wide<N>>(static_cast<Wide<N>*>(g_.grad_phases) + q * p_.phases_batch * p_.points);
@@ -303,9 +310,10 @@ class Adjoint {
         }
     }
 
-    void sweep_state(std::int64_t substep, std::int64_t d, std::int64_t m, std::int64_t stages, Pointer<const N> from, Pointer<N> to) {
-        launch_sweep<N, N>(queue_, fields_, axis(d), way_of_state_.of(substep, d, m), static_cast<int>(stages) * way_of_state_.per_stage(),
-                           from, to, {});
+    void sweep_state(std::int64_t substep, std::int64_t d, std::int64_t m, std::int64_t stages, Pointer<const N> from,
+                     Pointer<N> to) {
+        launch_sweep<N, N>(queue_, fields_, axis(d), way_of_state_.of(substep, d, m),
+                           static_cast<int>(stages) * way_of_state_.per_stage(), from, to, {});
     }
     // In place, or, so that sum() can have both, from one memory to the other.
     void sweep_gradient(std::int64_t substep, std::int64_t d, std::int64_t m, std::int64_t stages) {
@@ -320,9 +328,9 @@ class Adjoint {
     }
 
     void sum(std::int64_t substep, std::int64_t d, std::int64_t m, Pointer<const N> after, Pointer<const N> before) {
-        Complex<double>* const to = static_cast<Complex<double>*>(stage_sums_.data()) + ((substep * p_.axes() + d) * p_.stages + m) * parts_;
-        const Grid grid{dim3(static_cast<unsigned>(parts_)), dim3(sum_threads), SharedMemory::bytes<Complex<double>>(sum_threads)};
-        launch(queue_, sum_stage<S, N>, grid, numbers_, behind_, grad_, after, before, p_.rule == Rule::euler,
+        const std::int64_t stage = (substep * p_.axes() + d) * p_.stages + m;
+        Complex<double>* const to = static_cast<Complex<double>*>(stage_sums_.data()) + stage * parts_;
+        launch(queue_, sum_stage<S, N>, sum_grid(parts_), numbers_, behind_, grad_, after, before, p_.rule == Rule::euler,
                pointer<Complex<double>>(to));
     }
 
@@ -337,9 +345,8 @@ class Adjoint {
                 const std::complex<double> w = (p_.rule == Rule::euler ? 1.0 : 0.5) / std::conj(e);
                 weights.of[i] = {w.real(), w.imag()};
             }
-            const Grid grid{dim3(static_cast<unsigned>(part)), dim3(sum_threads), SharedMemory::bytes<Complex<double>>(sum_threads)};
-            launch(queue_, finish_stages, grid,
-                   pointer<const Complex<double>>(static_cast<const Complex<double>*>(stage_sums_.data()) + begin * parts_), parts_, weights,
+            const Complex<double>* const sums = static_cast<const Complex<double>*>(stage_sums_.data()) + begin * parts_;
+            launch(queue_, finish_stages, sum_grid(part), pointer<const Complex<double>>(sums), parts_, weights,
                    pointer<Complex<double>>(g_.grad_e + begin));
         }
     }

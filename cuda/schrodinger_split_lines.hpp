@@ -125,7 +125,8 @@ __device__ void apply_factor(const FactorView<N, lanes>& f, std::int64_t n, bool
     const auto corrected = [&](N phi, std::int64_t i) { return periodic ? mac(f.v(i), correction, phi) : phi; };
     N y_here = line.get(first + count - 1), phi = nmac(f.r(count - 1), behind, y_here), here = corrected(phi, count - 1);
     N next{};
-    if (first + count < n) next = periodic ? mac(f.table[FactorLayout::head + f.chunk * lanes + f.lane + 1], correction, behind) : behind;
+    if (first + count < n)
+        next = periodic ? mac(f.table[FactorLayout::head + f.chunk * lanes + f.lane + 1], correction, behind) : behind;
     else if (periodic) next = mac(v_first, correction, phi_first);
     for (std::int64_t i = count - 1; i >= 0; --i) {
         const std::int64_t j = first + i;

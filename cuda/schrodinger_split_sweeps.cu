@@ -18,7 +18,8 @@ using cuda::grid_for;
 using cuda::launch;
 using cuda::SharedMemory;
 
-std::vector<AxisPlan> plan_axes(const SplitProblem& p, std::size_t stored, std::size_t computed, std::size_t shared_limit, bool plain) {
+std::vector<AxisPlan> plan_axes(const SplitProblem& p, std::size_t stored, std::size_t computed, std::size_t shared_limit,
+                                bool plain) {
     std::vector<AxisPlan> axes;
     std::int64_t stride = p.points;
     for (std::int64_t d = 0; d < p.axes(); ++d) {
@@ -65,7 +66,8 @@ struct OwnLine {
 
 // A warp for each factor. The pivots come one after another, until they don't change any more.
 template <class W, class N, int lanes>
-__global__ void prepare_factors(Coefficients<W> c, std::int64_t n, std::int64_t chunk, bool periodic, Pointer<N> tables, std::int64_t size) {
+__global__ void prepare_factors(Coefficients<W> c, std::int64_t n, std::int64_t chunk, bool periodic, Pointer<N> tables,
+                                std::int64_t size) {
     const int lane = static_cast<int>(threadIdx.x), factor = static_cast<int>(blockIdx.x);
     const Pointer<N> table = tables + factor * size;
     const OwnLine<N> rs{table + FactorLayout::head, chunk, lanes}, vs{rs.v + chunk * lanes, chunk, lanes};
@@ -106,7 +108,8 @@ __global__ void prepare_factors(Coefficients<W> c, std::int64_t n, std::int64_t 
     }
     if (periodic && lane < lanes) {
         // v = T^{-1} w, w = (1, 0 ... 0, -1): what a factor gives that is phi alone.
-        for (std::int64_t j = view.lane * chunk; j < (view.lane + 1) * chunk && j < n; ++j) vs.put(j, N::of((j == 0) - (j == n - 1), 0));
+        for (std::int64_t j = view.lane * chunk; j < (view.lane + 1) * chunk && j < n; ++j)
+            vs.put(j, N::of((j == 0) - (j == n - 1), 0));
         apply_factor(view, n, false, vs);
     }
     __syncwarp();
@@ -151,7 +154,8 @@ __global__ void sweep_tiles(Sweep<S, N> s, std::int64_t lines, int width) {
     const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
     // Of the numbers of a tile a thread loads and stores those of one line, every 32nd.
     const bool along = s.stride == 1;
-    const int own = along ? warp : static_cast<int>(threadIdx.x) % width, start = along ? lane : static_cast<int>(threadIdx.x) / width;
+    const int own = along ? warp : static_cast<int>(threadIdx.x) % width;
+    const int start = along ? lane : static_cast<int>(threadIdx.x) / width;
     const Pointer<N> column = tile + own * s.pitch;
     for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * width; first < lines;
          first += static_cast<std::int64_t>(gridDim.x) * width) {
@@ -164,7 +168,8 @@ __global__ void sweep_tiles(Sweep<S, N> s, std::int64_t lines, int width) {
         if (first + warp < lines) {
             const Pointer<N> row = tile + warp * s.pitch;
             for (int k = 0; k < s.count; ++k)
-                apply_factor(FactorView<N, 32>{s.factors + k * s.factor_size, s.chunk, lane}, s.n, s.periodic, Line<N, N>{row, row, 1});
+                apply_factor(FactorView<N, 32>{s.factors + k * s.factor_size, s.chunk, lane}, s.n, s.periodic,
+                             Line<N, N>{row, row, 1});
         }
         __syncthreads();
         const std::int64_t table = s.fields.shared ? base % s.fields.points : base;
@@ -185,7 +190,8 @@ __global__ void sweep_long_lines(Sweep<S, N> s, std::int64_t lines) {
         const Pointer<S> target = s.target + base;
         for (int k = 0; k < s.count; ++k) {
             const Pointer<const S> from = k == 0 ? s.source + base : Pointer<const S>(target);
-            apply_factor(FactorView<N, 1>{s.factors + k * s.factor_size, s.chunk, 0}, s.n, s.periodic, Line<S, N>{from, target, s.stride});
+            apply_factor(FactorView<N, 1>{s.factors + k * s.factor_size, s.chunk, 0}, s.n, s.periodic,
+                         Line<S, N>{from, target, s.stride});
         }
     }
 }
@@ -235,9 +241,9 @@ FactorTables<N>::FactorTables(const Queue& queue, const SplitProblem& p, const s
             if (axis.identity) continue;
             std::vector<Factor> factors;
             for (std::int64_t m = 0; m < p.stages; ++m) {
-                const std::complex<double> e = p.stage(a, d, m);
-                for (const Factor& f : stage_factors(variant == Variant::inverse ? -e : variant == Variant::adjoint ? std::conj(e) : e, p.order, p.rule))
-                    factors.push_back(f);
+                std::complex<double> e = p.stage(a, d, m);
+                e = variant == Variant::inverse ? -e : variant == Variant::adjoint ? std::conj(e) : e;
+                for (const Factor& f : stage_factors(e, p.order, p.rule)) factors.push_back(f);
             }
             const std::int64_t count = static_cast<std::int64_t>(factors.size());
             for (std::int64_t begin = 0; begin < count; begin += factors_per_launch) {
@@ -253,10 +259,12 @@ FactorTables<N>::FactorTables(const Queue& queue, const SplitProblem& p, const s
                     c.beta[k] = as<W>(c.recover[k] ? (g - f.below) / g / g : (1.0 - 2.0 * f.below) / g);
                     c.diagonal[k] = as<W>((1.0 - 2.0 * g) / g);
                 }
-                const Pointer<N> tables = pointer<N>(static_cast<N*>(memory_.data()) + a * per_substep_ + offsets_[static_cast<std::size_t>(d)] +
-                                                     begin * sizes_[static_cast<std::size_t>(d)]);
+                const std::size_t at = static_cast<std::size_t>(d);
+                N* const to = static_cast<N*>(memory_.data()) + a * per_substep_ + offsets_[at] + begin * sizes_[at];
                 const Grid grid{dim3(static_cast<unsigned>(part)), dim3(32), 0};
-                const auto run = [&](auto kernel) { launch(queue, kernel, grid, c, axis.n, axis.chunk(), axis.periodic, tables, FactorLayout::size(axis)); };
+                const auto run = [&](auto kernel) {
+                    launch(queue, kernel, grid, c, axis.n, axis.chunk(), axis.periodic, pointer<N>(to), sizes_[at]);
+                };
                 if (axis.lanes() > 1) run(prepare_factors<W, N, 32>);
                 else run(prepare_factors<W, N, 1>);
             }
@@ -281,7 +289,8 @@ void launch_sweep(const Queue& queue, const Fields& fields, const AxisPlan& axis
 }
 
 template <class S, class N>
-void launch_finish(const Queue& queue, const Fields& fields, Pointer<const S> source, Pointer<S> target, const Finish<S, N>& finish) {
+void launch_finish(const Queue& queue, const Fields& fields, Pointer<const S> source, Pointer<S> target,
+                   const Finish<S, N>& finish) {
     launch(queue, finish_fields<S, N>, grid_for(fields.batch * fields.points, 256), fields, source, target, finish);
 }
 
@@ -311,15 +320,15 @@ PhaseTables<N>::PhaseTables(const Queue& queue, const SplitProblem& p, bool with
         launch_product<N>(queue, of(p.program.front()), of(p.program.back()), pointer<N>(product_.data()), size_);
 }
 
-#define QC_SPLIT_STORAGE(S, N)                                                                                                      \
-    template void launch_sweep<S, N>(const Queue&, const Fields&, const AxisPlan&, Pointer<const N>, int, Pointer<const S>,         \
-                                     Pointer<S>, const Finish<S, N>&);                                                              \
-    template void launch_finish<S, N>(const Queue&, const Fields&, Pointer<const S>, Pointer<S>, const Finish<S, N>&);              \
+#define QC_SPLIT_STORAGE(S, N)                                                                                               \
+    template void launch_sweep<S, N>(const Queue&, const Fields&, const AxisPlan&, Pointer<const N>, int, Pointer<const S>,  \
+                                     Pointer<S>, const Finish<S, N>&);                                                       \
+    template void launch_finish<S, N>(const Queue&, const Fields&, Pointer<const S>, Pointer<S>, const Finish<S, N>&);       \
     template void launch_convert<S, N>(const Queue&, Pointer<const S>, Pointer<N>, std::int64_t);
-#define QC_SPLIT_NUMBER(N)            \
-    QC_SPLIT_STORAGE(N, N)            \
-    template class FactorTables<N>;   \
-    template class PhaseTables<N>;    \
+#define QC_SPLIT_NUMBER(N)                                                                                                   \
+    QC_SPLIT_STORAGE(N, N)                                                                                                   \
+    template class FactorTables<N>;                                                                                          \
+    template class PhaseTables<N>;                                                                                           \
     template void launch_product<N>(const Queue&, Pointer<const N>, Pointer<const N>, Pointer<N>, std::int64_t);
 QC_SPLIT_NUMBER(Real<float>)
 QC_SPLIT_NUMBER(Real<double>)

@@ -20,10 +20,13 @@ template <class F>
 void with_numbers(const SplitProblem& p, F&& f) {
     const bool fast = p.arithmetic == Arithmetic::f32;
     switch (p.dtype) {
-        case DType::f32: return fast ? f.template operator()<Real<float>, Real<float>>() : f.template operator()<Real<float>, Real<double>>();
+        case DType::f32:
+            if (fast) return f.template operator()<Real<float>, Real<float>>();
+            return f.template operator()<Real<float>, Real<double>>();
         case DType::f64: return f.template operator()<Real<double>, Real<double>>();
         case DType::c64:
-            return fast ? f.template operator()<Complex<float>, Complex<float>>() : f.template operator()<Complex<float>, Complex<double>>();
+            if (fast) return f.template operator()<Complex<float>, Complex<float>>();
+            return f.template operator()<Complex<float>, Complex<double>>();
         default: return f.template operator()<Complex<double>, Complex<double>>();
     }
 }
@@ -41,13 +44,14 @@ struct AxisPlan {
 };
 
 // `plain`: a thread for each line, whatever would be faster.
-std::vector<AxisPlan> plan_axes(const SplitProblem& p, std::size_t stored, std::size_t computed, std::size_t shared_limit, bool plain);
+std::vector<AxisPlan> plan_axes(const SplitProblem& p, std::size_t stored, std::size_t computed, std::size_t shared_limit,
+                                bool plain);
 
 // --- factors ---
 
 enum class Variant { forward, inverse, adjoint };  // of e, -e (rule cayley) and conj(e)
 
-// Of a factor (1 - below l) (1 - g l)^{-1} along an axis, divided by g so that the off-diagonals are 1 (split_kernels.hpp): numbers
+// Of a factor (1 - below l) (1 - g l)^{-1} along an axis, divided by g so that the off-diagonals are 1 (split_kernels.hpp):
 //     alpha, beta, b    diagonal of T; psi' = alpha psi + beta phi, or psi' = beta phi_j + alpha (phi_{j-1} + phi_{j+1})
 //     recover           1 for the first of them, where psi is recovered from the elimination
 //     scale             periodic: phi = y + v (w^T y) scale, y without the corners
@@ -101,7 +105,8 @@ void launch_sweep(const Queue& queue, const Fields& fields, const AxisPlan& axis
 
 // Pointwise: source, finished, to target.
 template <class S, class N>
-void launch_finish(const Queue& queue, const Fields& fields, Pointer<const S> source, Pointer<S> target, const Finish<S, N>& finish);
+void launch_finish(const Queue& queue, const Fields& fields, Pointer<const S> source, Pointer<S> target,
+                   const Finish<S, N>& finish);
 
 // n numbers to another type.
 template <class From, class To>
