@@ -3,11 +3,12 @@
 // one launch, and chains are those of the CPU bit for bit.
 //
 // A leapfrog step reads and writes 16 bytes a site in float32 and reads the neighbours from L1: memory bounds it, L2 where the
-// chains in flight fit there. Wants some 1e4 chains; a few large lattices leave the device idle.
+// chains in flight fit there. Wants some 1e4 chains; few or large lattices have blocks instead, see paths_hmc_lattice.cu.
 #include "paths/hmc_path.hpp"
 #include "paths/hmc_phi4.hpp"
 
 #include "chains.hpp"
+#include "paths_hmc.hpp"
 
 namespace qcore {
 
@@ -62,8 +63,16 @@ template <class T>
 using Any = PathLanes<T, PolynomialLanes<T>>;
 
 template <class T>
+void field_trajectories(const HmcTask& task) {
+    constexpr DType dtype = sizeof(T) == 4 ? DType::f32 : DType::f64;
+    const cuda::Queue queue;
+    if (cuda::lattice_blocks(queue, task, dtype)) cuda::lattice_trajectories(queue, task, dtype);
+    else trajectories<FieldLanes<T>>(task);
+}
+
+template <class T>
 void all_trajectories(const HmcTask& task) {
-    if (task.of == HmcTask::Of::fields) trajectories<FieldLanes<T>>(task);
+    if (task.of == HmcTask::Of::fields) field_trajectories<T>(task);
     else if (task.potential.get().table) trajectories<Table<T>>(task);
     else if (task.terms == paths::few_terms) trajectories<Few<T>>(task);
     else trajectories<Any<T>>(task);

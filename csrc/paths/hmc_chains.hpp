@@ -63,7 +63,7 @@ QC_DEVICE void run_trajectories(const HmcTask& task, std::int64_t first_chain, i
     for (int l = 0; l < count; ++l) tuning[l].load(kept + l * 4);
     for (std::int64_t k = 0; k < run.count; ++k) {
         const std::uint32_t sweep = static_cast<std::uint32_t>(run.first + k);
-        alignas(vector_bytes) double draw[lanes], length[lanes];
+        alignas(vector_bytes) double draw[lanes] = {}, length[lanes];
         for (int l = 0; l < lanes; ++l) length[l] = l < count ? tuning[l].log_step(run) : 0.0;
         exp_each(length, lanes);
         for (int l = 0; l < count; ++l) {

@@ -6,6 +6,30 @@
 namespace qcore::QC_ISA {
 namespace {
 
+// S of a lattice, from its sums of squared differences down and right, of phi^2 and of phi^4.
+QC_DEVICE inline double field_action(const paths::FieldModel& f, double down, double right, double squares, double fourth) {
+    return 0.5 * (f.row_stiffness * down + f.column_stiffness * right) + f.quadratic * squares + f.quartic * fourth;
+}
+
+// p <- p + h (stiffness (neighbours - 2 phi), for both directions, - 2 quadratic phi - 4 quartic phi^3)
+template <class T>
+struct Kick {
+    using S = Vector<T>;
+    using V = typename S::V;
+
+    QC_DEVICE Kick(V h, const paths::FieldModel& f)
+        : rows(h * static_cast<T>(f.row_stiffness)), columns(h * static_cast<T>(f.column_stiffness)),
+          linear(h * static_cast<T>(-2 * (f.row_stiffness + f.column_stiffness + f.quadratic))),
+          cubic(h * static_cast<T>(-4 * f.quartic)) {}
+
+    QC_DEVICE V operator()(V up, V down, V left, V right, V phi, V p) const {
+        const V own = S::fma(S::fma(cubic, phi * phi, linear), phi, p);
+        return S::fma(rows, up + down, S::fma(columns, left + right, own));
+    }
+
+    V rows, columns, linear, cubic;
+};
+
 template <class T>
 class FieldLanes : public Fields<T, Vector<T>::width> {
     using Base = Fields<T, Vector<T>::width>;
@@ -33,9 +57,7 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
         alignas(vector_bytes) double down[lanes], right[lanes], squares[lanes], fourth[lanes];
 
         QC_DEVICE double action(int l, const FieldLanes& model) const {
-            const paths::FieldModel& f = model.field_;
-            return 0.5 * (f.row_stiffness * down[l] + f.column_stiffness * right[l]) + f.quadratic * squares[l] +
-                   f.quartic * fourth[l];
+            return field_action(model.field_, down[l], right[l], squares[l], fourth[l]);
         }
         QC_DEVICE void take(const Sums& other, int l) {
             down[l] = other.down[l];
@@ -75,7 +97,7 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
         const V h = S::load(step);
         for (std::int64_t s = 0; s <= steps; ++s) {
             const bool end = s == steps;
-            const Kick kick(s == 0 || end ? h * T(0.5) : h, field_);
+            const Kick<T> kick(s == 0 || end ? h * T(0.5) : h, field_);
             pass(kick, end ? V{} : h, !end);
         }
     }
@@ -104,21 +126,6 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
     }
 
   private:
-    // p <- p + h (stiffness (neighbours - 2 phi), for both directions, - 2 quadratic phi - 4 quartic phi^3)
-    struct Kick {
-        QC_DEVICE Kick(V h, const paths::FieldModel& f)
-            : rows(h * static_cast<T>(f.row_stiffness)), columns(h * static_cast<T>(f.column_stiffness)),
-              linear(h * static_cast<T>(-2 * (f.row_stiffness + f.column_stiffness + f.quadratic))),
-              cubic(h * static_cast<T>(-4 * f.quartic)) {}
-
-        QC_DEVICE V operator()(V up, V down, V left, V right, V phi, V p) const {
-            const V own = S::fma(S::fma(cubic, phi * phi, linear), phi, p);
-            return S::fma(rows, up + down, S::fma(columns, left + right, own));
-        }
-
-        V rows, columns, linear, cubic;
-    };
-
     QC_DEVICE FieldLanes(const Rows<double, lanes>& slices, const HmcTask& task, std::int64_t first_chain, int count,
                          Scratch& scratch)
         : Base(task, first_chain, count, scratch), rows_(task.rows), columns_(task.columns), field_(task.field),
@@ -126,7 +133,7 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
 
     QC_DEVICE static V at(const Rows<T, lanes>& field, std::int64_t site) { return S::load(field[site]); }
 
-    QC_LANE_KERNEL void pass(Kick kick, V h, bool drifts) {
+    QC_LANE_KERNEL void pass(Kick<T> kick, V h, bool drifts) {
         kick_row(kick, 0);
         for (std::int64_t y = 1; y < rows_; ++y) {
             kick_row(kick, y);
@@ -137,7 +144,7 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
         drift_row(h, 0);
     }
 
-    QC_DEVICE void kick_row(const Kick& kick, std::int64_t y) {
+    QC_DEVICE void kick_row(const Kick<T>& kick, std::int64_t y) {
         const std::int64_t here = y * columns_;
         const std::int64_t up = (y ? y - 1 : rows_ - 1) * columns_, down = (y + 1 < rows_ ? y + 1 : 0) * columns_;
         const V first = at(x_, here);

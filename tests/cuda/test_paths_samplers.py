@@ -86,20 +86,19 @@ def test_random_numbers(kind: Any, dtype: torch.dtype, device: Any) -> None:
     ["exp", "expm1", "exp_bounded", "tanh", "sigmoid", "sqrt", "log", "sin", "cos", "sin_turns", "cos_turns"],
 )
 def test_elementary_functions(name: str, dtype: torch.dtype, device: Any) -> None:
-    x = torch.cat([torch.linspace(-40, 40, 203), torch.tensor([0.0, -0.0, 1e-40, 3e38])]).to(dtype)
-    if not name.startswith(("exp_", "sin", "cos")):
-        x = torch.cat([x, torch.tensor([torch.inf, -torch.inf, torch.nan, 1e-42], dtype=dtype)])
-    if name == "expm1":
-        x = x.clamp(-40, 40)
+    bounded = name in ("expm1", "exp_bounded") or name.startswith(("sin", "cos"))
+    special = [0.0, -0.0, 1e-40, 3e38, torch.inf, -torch.inf, torch.nan, 1e-42]
+    x = torch.cat([torch.linspace(-40, 40, 203), torch.tensor([] if bounded else special)]).to(dtype)
 
     def value(x: Tensor) -> Tensor:
         out = torch.full_like(x, 7)
         _device.kernels(x).vector_function(name, x, out)
         return out
 
-    if name.startswith(("exp_", "sin", "cos")):
-        x = x[:203]
-    assert_same(device.run(value, x), value(x))
+    # The CPU contracts multiplications and additions here, which it doesn't in samplers.
+    tolerance = 4 * torch.finfo(dtype).eps if name in ("exp", "sigmoid") else 0
+    got, expected = device.run(value, x), value(x)
+    torch.testing.assert_close(got, expected, rtol=tolerance, atol=0, equal_nan=True)
 
 
 def settings(
@@ -270,8 +269,17 @@ def test_hmc_of_paths(frequency: float, potential: Any, dtype: torch.dtype, devi
 
 
 @pytest.mark.parametrize("dtype", REAL)
-@pytest.mark.parametrize("lattice", [(1, 1), (2, 3), (5, 4)])
-@pytest.mark.parametrize("chains", [1, 33])
+@pytest.mark.parametrize(
+    ("chains", "lattice"),
+    [
+        (1, (1, 1)),
+        (3, (5, 4)),
+        (33, (2, 3)),
+        (2, (17, 16)),  # more sites than a block has threads
+        (97, (2, 3)),  # so many that threads have lattices, not blocks
+        (33, (1, 2)),
+    ],
+)
 def test_hmc_of_fields(chains: int, lattice: tuple[int, int], dtype: torch.dtype, device: Any) -> None:
     model = FieldModel(1.0, 0.7, -0.4, 0.3)
 
