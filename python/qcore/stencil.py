@@ -106,8 +106,8 @@ def residual_chain(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a shape that does not fit, mixed devices, an unknown name, a negative slope or
             states_every.
-        NotImplementedError: a tensor that is neither dense on the CPU nor on CUDA, or lies on CUDA where
-            this build has no kernels for it.
+        NotImplementedError: a tensor that is neither a dense CPU nor a dense CUDA tensor, or a CUDA tensor
+            where this build has no kernels for it.
 
     Source: forward Euler residual blocks, eq. 21-25 of the residual-network paper.
     """
