@@ -73,8 +73,8 @@ class Sums {
     int terms_ = 0;
 };
 
-__device__ void finish(const Share& share, const ActionFactors& factors, std::int64_t item, const ActionSums& s, Pointer<double> out,
-                       Pointer<double> partial) {
+__device__ void finish(const Share& share, const ActionFactors& factors, std::int64_t item, const ActionSums& s,
+                       Pointer<double> out, Pointer<double> partial) {
     if (share.lane() != 0 || item >= share.items()) return;
     if (share.parts == 1) {
         for (int r = 0; r < factors.rows; ++r) out[r * share.batch + item] = factors.combined(r, s);
@@ -86,7 +86,8 @@ __device__ void finish(const Share& share, const ActionFactors& factors, std::in
 }
 
 template <class T, bool table>
-__global__ void action_kernel(const ActionRows a, const Share share, const ActionFactors factors, Pointer<const double> coefficients,
+__global__ void action_kernel(const ActionRows a, const Share share, const ActionFactors factors,
+                              Pointer<const double> coefficients,
                               Pointer<const T> x, Pointer<double> out, Pointer<double> partial, int staged) {
     constexpr int P = beads_at_once;
     SharedMemory shared;
@@ -121,7 +122,8 @@ __global__ void action_kernel(const ActionRows a, const Share share, const Actio
 
 // Of path networks: beads in float64, as they come.
 template <class T, bool table>
-__global__ void network_action_kernel(const ActionRows a, const Share share, const ActionFactors factors, Pointer<const double> coefficients,
+__global__ void network_action_kernel(const ActionRows a, const Share share, const ActionFactors factors,
+                                      Pointer<const double> coefficients,
                                       std::int64_t given, bool twice, double dt, Pointer<const T> w, Pointer<const T> x_ini,
                                       Pointer<const T> x_fin, Pointer<double> out, int staged) {
     SharedMemory shared;
@@ -183,8 +185,10 @@ void of_network(const cuda::Queue& queue, const ActionCall& p) {
     using cuda::pointer;
     const Share share = share_of(p.batch, links_of(p.rows), 1, true);
     const int staged = staged_numbers(p.rows, share);
-    cuda::launch(queue, network_action_kernel<T, table>, grid_of(share, SharedMemory::bytes<double>(staged)), p.rows, share, p.factors,
-                 pointer<const double>(p.rows.potential.coefficients), p.given, p.network.twice, p.network.dt, pointer<const T>(p.x),
+    cuda::launch(queue, network_action_kernel<T, table>, grid_of(share, SharedMemory::bytes<double>(staged)), p.rows, share,
+                 p.factors,
+                 pointer<const double>(p.rows.potential.coefficients), p.given, p.network.twice, p.network.dt,
+                 pointer<const T>(p.x),
                  pointer<const T>(p.network.x_ini), pointer<const T>(p.network.x_fin), pointer<double>(p.out), staged);
 }
 

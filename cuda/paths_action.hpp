@@ -1,8 +1,8 @@
 // What the kernels of the actions have in common: how paths are shared out among lanes, and a potential at several points.
 //
-// A path is gone along by a power of two of neighbouring lanes, up to a warp, so that reads of a row are coalesced; long paths are cut
-// into parts of a fixed number of links. Sums go from T to float64 after a few terms, and are added up in a fixed order. What bounds
-// the kernels is reading the paths, 4 or 8 bytes a bead; a path network's beads are made in registers.
+// A path is gone along by a power of two of neighbouring lanes, up to a warp, so that reads of a row are coalesced; long paths
+// are cut into parts of a fixed number of links. Sums go from T to float64 after a few terms, and are added up in a fixed
+// order. What bounds the kernels is reading the paths, 4 or 8 bytes a bead; a path network's beads are made in registers.
 #pragma once
 
 #include <cmath>
@@ -18,7 +18,8 @@ using cuda::SharedMemory;
 constexpr unsigned all_lanes = 0xffffffffu;
 constexpr int action_threads = 256;
 
-// Which paths, and which links of them, a lane goes along. Blocks go over `slots` items at a time, an item being a part of a path.
+// Which paths, and which links of them, a lane goes along. Blocks go over `slots` items at a time, an item being a part of a
+// path.
 struct Share {
     std::int64_t batch, parts, part_links;
     int lanes;

@@ -1,8 +1,8 @@
 // Derivatives of actions by the beads, by a path network's parameters, and by the potential.
 //
-// By the beads every lane works out one after the other, from it and its neighbours. A network's beads go through global memory in
-// float64, so many paths at a time. By the potential each block sums its paths' moments in float64, a fixed number of blocks, or for a
-// table the threads of a block each own some of its cells.
+// By the beads every lane works out one after the other, from it and its neighbours. A network's beads go through global memory
+// in float64, so many paths at a time. By the potential each block sums its paths' moments in float64, a fixed number of
+// blocks, or for a table the threads of a block each own some of its cells.
 #include <algorithm>
 
 #include "paths_network.hpp"
@@ -17,7 +17,8 @@ constexpr std::int64_t work_bytes = 256 << 20;
 
 template <class T, bool table>
 __global__ void gradient_kernel(const ActionRows a, const Share share, const ActionFactors factors, bool hold_ends,
-                                Pointer<const double> coefficients, Pointer<const T> x, Pointer<const double> grad, std::int64_t grad_stride,
+                                Pointer<const double> coefficients, Pointer<const T> x, Pointer<const double> grad,
+                                std::int64_t grad_stride,
                                 Pointer<T> grad_x, int staged) {
     SharedMemory shared;
     const Pointer<T> stage = shared.array<T>(staged);
@@ -30,11 +31,13 @@ __global__ void gradient_kernel(const ActionRows a, const Share share, const Act
         const std::int64_t path = item / share.parts, begin = item % share.parts * share.part_links;
         const std::int64_t end = begin + share.part_links < a.beads ? begin + share.part_links : a.beads;
         const ActionSums g = factors.pulled(grad + path, grad_stride);
-        const T of_kinetic = static_cast<T>(g.kinetic), of_potential = static_cast<T>(g.potential), of_correction = static_cast<T>(g.correction);
+        const T of_kinetic = static_cast<T>(g.kinetic), of_potential = static_cast<T>(g.potential);
+        const T of_correction = static_cast<T>(g.correction);
         const Pointer<const T> row = x + path * a.beads;
         for (std::int64_t n = begin + share.lane(); n < end; n += share.lanes) {
             const bool from_left = n > 0 || a.periodic, to_right = n < last || a.periodic;
-            const T here = row[n], left = from_left ? row[n > 0 ? n - 1 : last] : here, right = to_right ? row[n < last ? n + 1 : 0] : here;
+            const T here = row[n], left = from_left ? row[n > 0 ? n - 1 : last] : here;
+            const T right = to_right ? row[n < last ? n + 1 : 0] : here;
             T sum = ((from_left ? here - left : T(0)) - (to_right ? right - here : T(0))) * of_kinetic;
             if (on_links(a.form)) {
                 const T middle[2] = {T(0.5) * (left + here), T(0.5) * (here + right)};
@@ -103,8 +106,10 @@ struct Points {
 
 // out: (B, K) where every path has coefficients of its own, else one row of K sums for each block, to which it is added.
 template <class T>
-__global__ void coefficients_kernel(const ActionRows a, const Share share, const ActionFactors factors, Pointer<const double> coefficients,
-                                    Pointer<const T> x, Pointer<const double> grad, std::int64_t grad_stride, Pointer<double> out, int staged) {
+__global__ void coefficients_kernel(const ActionRows a, const Share share, const ActionFactors factors,
+                                    Pointer<const double> coefficients,
+                                    Pointer<const T> x, Pointer<const double> grad, std::int64_t grad_stride,
+                                    Pointer<double> out, int staged) {
     constexpr int most = Potential::max_coefficients;
     SharedMemory shared;
     const Pointer<double> stage = shared.array<double>(staged), rows = shared.array<double>(action_threads / 32 * most);
@@ -157,7 +162,8 @@ __global__ void coefficients_kernel(const ActionRows a, const Share share, const
 
 // The points of a block's paths, as many at a time as there are threads; each thread adds up those in its own cells, in order.
 template <class T>
-__global__ void cells_kernel(const ActionRows a, std::int64_t batch, const ActionFactors factors, Pointer<const double> coefficients,
+__global__ void cells_kernel(const ActionRows a, std::int64_t batch, const ActionFactors factors,
+                             Pointer<const double> coefficients,
                              Pointer<const T> x, Pointer<const double> grad, std::int64_t grad_stride, Pointer<double> out) {
     SharedMemory shared;
     const auto cell = shared.array<std::int64_t>(action_threads);
@@ -216,8 +222,8 @@ void by_beads(const cuda::Queue& queue, const Stretch& s, Pointer<const T> x, Po
     const ActionCall& p = s.p;
     const Share share = share_of(s.batch, p.rows.beads, 1, false);
     const int staged = staged_numbers(p.rows, share);
-    cuda::launch(queue, gradient_kernel<T, table>, grid_of(share, SharedMemory::bytes<T>(staged)), p.rows, share, p.factors, p.hold_ends,
-                 s.coefficients(), x, s.grad(), p.batch, grad_x, staged);
+    cuda::launch(queue, gradient_kernel<T, table>, grid_of(share, SharedMemory::bytes<T>(staged)), p.rows, share, p.factors,
+                 p.hold_ends, s.coefficients(), x, s.grad(), p.batch, grad_x, staged);
 }
 
 // Sums of blocks for a potential that paths share.
@@ -236,7 +242,8 @@ class CoefficientSums {
         if (p_.rows.potential.table) {
             cuda::Grid grid{dim3(static_cast<unsigned>(blocks_)), dim3(action_threads),
                             SharedMemory::bytes<std::int64_t>(action_threads) + SharedMemory::bytes<double>(4 * action_threads)};
-            return cuda::launch(queue_, cells_kernel<T>, grid, p_.rows, s.batch, p_.factors, s.coefficients(), x, s.grad(), p_.batch, rows());
+            return cuda::launch(queue_, cells_kernel<T>, grid, p_.rows, s.batch, p_.factors, s.coefficients(), x, s.grad(),
+                                p_.batch, rows());
         }
         const Share share = share_of(s.batch, p_.rows.beads, 1, true);
         const int staged = staged_numbers(p_.rows, share);
@@ -286,11 +293,12 @@ void of_network(const cuda::Queue& queue, const ActionCall& p) {
     for (std::int64_t first = 0; first < p.batch; first += rows) {
         const Stretch s{p, first, std::min(rows, p.batch - first)};
         const bool pinned = p.network.x_fin != nullptr;
-        integrate_rows(queue, {s.batch, p.given, p.network.twice, p.single, pinned, p.network.dt, at(p.x, first * p.given), x.data(),
-                               at(p.network.x_ini, first), at(p.network.x_fin, first)}, true);
+        integrate_rows(queue, {s.batch, p.given, p.network.twice, p.single, pinned, p.network.dt, at(p.x, first * p.given),
+                               x.data(), at(p.network.x_ini, first), at(p.network.x_fin, first)}, true);
         by_beads<double, table>(queue, s, cuda::pointer<const double>(x.data()), cuda::pointer<double>(grad_x.data()));
         sums.add<double>(s, cuda::pointer<const double>(x.data()));
-        integrate_rows_adjoint(queue, {s.batch, p.given, p.network.twice, p.single, pinned, p.network.dt, at(p.grad_x, first * p.given),
+        integrate_rows_adjoint(queue,
+                               {s.batch, p.given, p.network.twice, p.single, pinned, p.network.dt, at(p.grad_x, first * p.given),
                                        grad_x.data(), at(p.grad_ini, first), at(p.grad_fin, first)}, true);
     }
     sums.store();

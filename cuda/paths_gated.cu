@@ -1,8 +1,8 @@
 // Sums over the gated lattice paths of a chain of layers: the rows of its Jacobian, single paths, and samples of them.
 //
-// Transfer: a block has one output of one input, its row of weights in shared memory twice (in global memory where the lattice is too
-// large), and goes through all layers in one launch; each site gathers from those that read it. Enumeration: a thread a path.
-// Sampling: a block a fixed share of the paths of an output. Everything is float64, whose rate bounds the transfer.
+// Transfer: a block has one output of one input, its row of weights in shared memory twice (in global memory where the lattice
+// is too large), and goes through all layers in one launch; each site gathers from those that read it. Enumeration: a thread a
+// path. Sampling: a block a fixed share of the paths of an output. Everything is float64, whose rate bounds the transfer.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -34,7 +34,8 @@ struct Gated {
     // Where tap k reads from at a site, or -1.
     __device__ std::int64_t source(std::int64_t site, int k) const {
         const auto b = static_cast<Boundary>(boundary);
-        const std::int64_t y = source_index(site / width + row[k], height, b), x = source_index(site % width + column[k], width, b);
+        const std::int64_t y = source_index(site / width + row[k], height, b);
+        const std::int64_t x = source_index(site % width + column[k], width, b);
         return y < 0 || x < 0 ? -1 : y * width + x;
     }
 };
@@ -106,8 +107,8 @@ __device__ inline void over_block(double& sum, double& largest, Pointer<double> 
 }
 
 template <bool resident>
-__global__ void transfer_kernel(const Gated g, const Arrays a, Pointer<double> rows, Pointer<double> weights, Pointer<double> from_bias,
-                                Pointer<double> exponents) {
+__global__ void transfer_kernel(const Gated g, const Arrays a, Pointer<double> rows, Pointer<double> weights,
+                                Pointer<double> from_bias, Pointer<double> exponents) {
     SharedMemory shared;
     const std::int64_t sites = g.sites();
     const auto scratch = shared.array<double>(2 * block_threads / 32);
@@ -147,7 +148,8 @@ __global__ void transfer_kernel(const Gated g, const Arrays a, Pointer<double> r
                 if (most > 0 && most < INFINITY) own = std::ilogb(most);
             }
             __syncthreads();
-            for (int k = static_cast<int>(threadIdx.x); k < g.kernel; k += block_threads) taps[k] = std::ldexp(a.taps[t * g.kernel + k], -own);
+            for (int k = static_cast<int>(threadIdx.x); k < g.kernel; k += block_threads)
+                taps[k] = std::ldexp(a.taps[t * g.kernel + k], -own);
             __syncthreads();
             sum = largest = 0;
             for (std::int64_t s = threadIdx.x; s < sites; s += blockDim.x) {
@@ -185,7 +187,8 @@ __global__ void transfer_kernel(const Gated g, const Arrays a, Pointer<double> r
     }
 }
 
-__global__ void enumerate_kernel(const Gated g, const Arrays a, std::int64_t paths, Pointer<double> weights, Pointer<double> starts) {
+__global__ void enumerate_kernel(const Gated g, const Arrays a, std::int64_t paths, Pointer<double> weights,
+                                 Pointer<double> starts) {
     for (std::int64_t i = cuda::thread(); i < g.count * paths; i += cuda::threads()) {
         const std::int64_t r = g.first + i / paths, path = i % paths;
         for (std::int64_t b = 0; b < 1 || b < g.batch; ++b) {  // without inputs paths still begin somewhere
@@ -223,8 +226,8 @@ struct Draw {
 };
 
 // What the path of that number brings, from its end at `site` on.
-__device__ double sampled_path(const Gated& g, const Arrays& a, Pointer<const double> psi0, const Draw& d, std::int64_t b, std::int64_t site,
-                               std::uint32_t number) {
+__device__ double sampled_path(const Gated& g, const Arrays& a, Pointer<const double> psi0, const Draw& d, std::int64_t b,
+                               std::int64_t site, std::uint32_t number) {
     const std::uint32_t end = static_cast<std::uint32_t>(site), input = static_cast<std::uint32_t>(d.first + b);
     double weight = 1, value = 0;
     for (std::int64_t t = g.steps - 1, draw = 0; t >= 0; --t, ++draw) {
@@ -296,7 +299,8 @@ __global__ void spread_kernel(std::int64_t rows, std::int64_t parts, Pointer<con
 template <class F>
 void each_launch(const GatedCall& p, F&& f) {
     if (p.kernel > most_taps)
-        throw cuda::Unsupported("taps: more than " + std::to_string(most_taps) + " have no CUDA kernel; move the tensors to the CPU");
+        throw cuda::Unsupported("taps: more than " + std::to_string(most_taps) +
+                                " have no CUDA kernel; move the tensors to the CPU");
     Gated g{};
     g.steps = p.steps;
     g.batch = p.batch;
@@ -309,7 +313,8 @@ void each_launch(const GatedCall& p, F&& f) {
         g.row[k] = static_cast<std::int16_t>(p.offsets[2 * k]);
         g.column[k] = static_cast<std::int16_t>(p.offsets[2 * k + 1]);
     }
-    const Arrays a{cuda::pointer<const double>(p.taps), cuda::pointer<const double>(p.gates), cuda::pointer<const double>(p.bias)};
+    const Arrays a{cuda::pointer<const double>(p.taps), cuda::pointer<const double>(p.gates),
+                   cuda::pointer<const double>(p.bias)};
     for (std::int64_t first = 0; first < p.outputs; first += outputs_at_once) {
         g.first = static_cast<int>(first);
         g.count = static_cast<int>(std::min<std::int64_t>(outputs_at_once, p.outputs - first));
@@ -336,8 +341,8 @@ void gated_transfer(const GatedCall& p, double* weights, double* from_bias, doub
     each_launch(p, [&](const Gated& g, const Arrays& a) {
         cuda::Grid grid = grid_of(g.batch * g.count, shared);
         const auto outputs = [&](auto kernel) {
-            cuda::launch(queue, kernel, grid, g, a, pointer<double>(rows.data()), pointer<double>(weights), pointer<double>(from_bias),
-                         pointer<double>(exponents));
+            cuda::launch(queue, kernel, grid, g, a, pointer<double>(rows.data()), pointer<double>(weights),
+                         pointer<double>(from_bias), pointer<double>(exponents));
         };
         if (resident) return outputs(transfer_kernel<true>);
         grid.blocks = dim3(static_cast<unsigned>(std::min(g.batch * g.count, blocks)));
@@ -349,13 +354,13 @@ void gated_enumerate(const GatedCall& p, std::int64_t paths, double* weights, do
     const cuda::Queue queue;
     if (paths == 0) return;
     each_launch(p, [&](const Gated& g, const Arrays& a) {
-        cuda::launch(queue, enumerate_kernel, cuda::grid_for(g.count * paths, block_threads), g, a, paths, cuda::pointer<double>(weights),
-                     cuda::pointer<double>(starts));
+        cuda::launch(queue, enumerate_kernel, cuda::grid_for(g.count * paths, block_threads), g, a, paths,
+                     cuda::pointer<double>(weights), cuda::pointer<double>(starts));
     });
 }
 
-void gated_sample(const GatedCall& p, const double* psi0, std::int64_t samples, std::uint64_t seed, std::int64_t first, double* mean,
-                  double* variance) {
+void gated_sample(const GatedCall& p, const double* psi0, std::int64_t samples, std::uint64_t seed, std::int64_t first,
+                  double* mean, double* variance) {
     using cuda::pointer;
     const std::int64_t rows = p.batch * p.outputs;
     if (rows == 0) return;
@@ -364,11 +369,11 @@ void gated_sample(const GatedCall& p, const double* psi0, std::int64_t samples, 
     const std::int64_t part = std::max<std::int64_t>(1024, (samples + 63) / 64), parts = (samples + part - 1) / part;
     const cuda::Workspace spreads(queue, static_cast<std::size_t>(3 * rows * parts) * sizeof(double));
     each_launch(p, [&](const Gated& g, const Arrays& a) {
-        cuda::launch(queue, sample_kernel, grid_of(g.batch * g.count * parts, SharedMemory::bytes<double>(3 * block_threads)), g, a,
-                     Draw{seed, samples, first, part, parts}, pointer<const double>(psi0), pointer<double>(spreads.data()));
+        cuda::launch(queue, sample_kernel, grid_of(g.batch * g.count * parts, SharedMemory::bytes<double>(3 * block_threads)), g,
+                     a, Draw{seed, samples, first, part, parts}, pointer<const double>(psi0), pointer<double>(spreads.data()));
     });
-    cuda::launch(queue, spread_kernel, cuda::grid_for(rows, 128), rows, parts, pointer<const double>(spreads.data()), pointer<double>(mean),
-                 pointer<double>(variance));
+    cuda::launch(queue, spread_kernel, cuda::grid_for(rows, 128), rows, parts, pointer<const double>(spreads.data()),
+                 pointer<double>(mean), pointer<double>(variance));
 }
 
 }  // namespace qcore::paths

@@ -6,8 +6,8 @@ namespace qcore::paths {
 namespace {
 
 template <class T, class X>
-__global__ void beads_kernel(Share share, std::int64_t given, bool twice, bool pinned, double dt, Pointer<const T> w, Pointer<const T> x_ini,
-                             Pointer<const T> x_fin, Pointer<X> x) {
+__global__ void beads_kernel(Share share, std::int64_t given, bool twice, bool pinned, double dt, Pointer<const T> w,
+                             Pointer<const T> x_ini, Pointer<const T> x_fin, Pointer<X> x) {
     const std::int64_t beads = given + 1 + (pinned ? 1 : 0);
     for (std::int64_t first = blockIdx.x * share.slots(); first < share.batch; first += gridDim.x * share.slots()) {
         const std::int64_t path = first + share.slot();

@@ -1,5 +1,5 @@
-// The action of scalar fields and its gradient: a block goes over a stretch of the sites of one field. Bound by reading the field, and
-// for the gradient writing one like it; neighbours come from the cache.
+// The action of scalar fields and its gradient: a block goes over a stretch of the sites of one field. Bound by reading the
+// field, and for the gradient writing one like it; neighbours come from the cache.
 #include <cmath>
 
 #include "paths/phi4_fields.hpp"
@@ -12,7 +12,8 @@ namespace {
 constexpr int field_threads = 256;
 constexpr std::int64_t sites_of_a_part = 1 << 13;
 
-// The sites that a block goes over: those of part `item` % parts of field `item` / parts. Kept as slice and site, without divisions.
+// The sites that a block goes over: those of part `item` % parts of field `item` / parts. Kept as slice and site, without
+// divisions.
 struct Sites {
     std::int64_t end, at, slice, site;  // of this thread, as numbers in the field
 
@@ -50,8 +51,8 @@ __device__ inline double slice_weight(const FieldShape& f, std::int64_t t) {
 }
 
 template <class T>
-__global__ void sums_kernel(const FieldShape f, std::int64_t batch, std::int64_t parts, const FieldFactors factors, Pointer<const T> phi,
-                            Pointer<double> out, Pointer<double> partial) {
+__global__ void sums_kernel(const FieldShape f, std::int64_t batch, std::int64_t parts, const FieldFactors factors,
+                            Pointer<const T> phi, Pointer<double> out, Pointer<double> partial) {
     SharedMemory shared;
     const auto rows = shared.array<double>(field_threads / 32 * 4);
     const std::int64_t slices = field_threads / f.sites, sites = field_threads % f.sites;
@@ -61,7 +62,8 @@ __global__ void sums_kernel(const FieldShape f, std::int64_t batch, std::int64_t
         int terms = 0;
         for (Sites s(f, item % parts, sites_of_a_part); s.more(); s.next(f, slices, sites)) {
             const bool step = s.slice + 1 < f.slices || f.periodic;
-            const Pointer<const T> here = field + s.slice * f.sites, after = field + (s.slice + 1 < f.slices ? s.slice + 1 : 0) * f.sites;
+            const Pointer<const T> here = field + s.slice * f.sites;
+            const Pointer<const T> after = field + (s.slice + 1 < f.slices ? s.slice + 1 : 0) * f.sites;
             if (step) {
                 const T d = after[s.site] - here[s.site];
                 sums[0].add(d * d);
@@ -92,7 +94,8 @@ __global__ void sums_kernel(const FieldShape f, std::int64_t batch, std::int64_t
                 if (parts > 1) partial[4 * item + j] = total[j];
             }
             if (parts == 1)
-                for (int r = 0; r < factors.rows; ++r) out[r * batch + item] = factors.combined(r, {total[0], total[1], total[2], total[3]});
+                for (int r = 0; r < factors.rows; ++r)
+                    out[r * batch + item] = factors.combined(r, {total[0], total[1], total[2], total[3]});
         }
         __syncthreads();
     }
@@ -114,8 +117,8 @@ __global__ void combine_kernel(std::int64_t batch, std::int64_t parts, const Fie
 }
 
 template <class T>
-__global__ void gradient_kernel(const FieldShape f, std::int64_t batch, std::int64_t parts, const FieldFactors factors, Pointer<const T> phi,
-                                Pointer<const double> grad, Pointer<T> grad_phi) {
+__global__ void gradient_kernel(const FieldShape f, std::int64_t batch, std::int64_t parts, const FieldFactors factors,
+                                Pointer<const T> phi, Pointer<const double> grad, Pointer<T> grad_phi) {
     const std::int64_t slices = field_threads / f.sites, sites = field_threads % f.sites;
     for (std::int64_t item = blockIdx.x; item < batch * parts; item += gridDim.x) {
         const std::int64_t b = item / parts;
@@ -163,16 +166,16 @@ void action_of(const FieldCall& p) {
     cuda::launch(queue, sums_kernel<T>, grid_of(p.batch * parts), p.shape, p.batch, parts, p.factors, pointer<const T>(p.phi),
                  pointer<double>(p.out), pointer<double>(partial.data()));
     if (parts > 1)
-        cuda::launch(queue, combine_kernel, cuda::grid_for(p.batch, 128), p.batch, parts, p.factors, pointer<const double>(partial.data()),
-                     pointer<double>(p.out));
+        cuda::launch(queue, combine_kernel, cuda::grid_for(p.batch, 128), p.batch, parts, p.factors,
+                     pointer<const double>(partial.data()), pointer<double>(p.out));
 }
 
 template <class T>
 void gradient_of(const FieldCall& p) {
     using cuda::pointer;
     const std::int64_t parts = parts_of(p.shape);
-    cuda::launch(cuda::Queue(), gradient_kernel<T>, grid_of(p.batch * parts), p.shape, p.batch, parts, p.factors, pointer<const T>(p.phi),
-                 pointer<const double>(p.grad), pointer<T>(p.grad_phi));
+    cuda::launch(cuda::Queue(), gradient_kernel<T>, grid_of(p.batch * parts), p.shape, p.batch, parts, p.factors,
+                 pointer<const T>(p.phi), pointer<const double>(p.grad), pointer<T>(p.grad_phi));
 }
 
 }  // namespace

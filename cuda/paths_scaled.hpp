@@ -1,5 +1,5 @@
-// Numbers of any size as mantissa * 2^exponent, both in type T: the scalar counterpart of csrc/paths/transfer_scaled.hpp, whose ranges
-// and special values it shares, so that states pass from one to the other.
+// Numbers of any size as mantissa * 2^exponent, both in type T: the scalar counterpart of csrc/paths/transfer_scaled.hpp, whose
+// ranges and special values it shares, so that states pass from one to the other.
 #pragma once
 
 #include <cmath>
@@ -44,7 +44,8 @@ struct Scaled {
         return number(static_cast<Int>(static_cast<Bits>(bits(n + (magic + T(bias)))) << mantissa_bits));
     }
 
-    // The exponent field of v less that of 2^low: from 0 to bias - low for normal numbers from 2^low on, outside of it for all else.
+    // The exponent field of v less that of 2^low: from 0 to bias - low for normal numbers from 2^low on, outside of it for all
+    // else.
     static QC_HD Bits distance(T v, int low) {
         return static_cast<Bits>(((bits(v) >> mantissa_bits) & field) - (low + bias));
     }
@@ -64,7 +65,8 @@ struct Scaled {
         const double n = std::nearbyint(static_cast<double>(x) * 1.4426950408889634074);
         if (n < -static_cast<double>(most)) return {0, none};
         if (!(n <= static_cast<double>(most))) return {x > T(0) ? T(INFINITY) : x, special};
-        const double r = std::fma(n, -1.90821492927058770002e-10, std::fma(n, -6.93147180369123816490e-01, static_cast<double>(x)));
+        const double r = std::fma(n, -1.90821492927058770002e-10,
+                                  std::fma(n, -6.93147180369123816490e-01, static_cast<double>(x)));
         return {std::exp(static_cast<T>(r)), static_cast<T>(n)};
     }
 

@@ -1,10 +1,10 @@
 // What the transfer kernels of the three semirings have in common: a block of whole warps runs a problem, all its steps in one
-// launch, its state on a line between halos, twice: a step reads one copy and writes the other, so that one barrier a step is enough.
-// The lines lie in shared memory, or where a problem is too long for that in global memory.
+// launch, its state on a line between halos, twice: a step reads one copy and writes the other, so that one barrier a step is
+// enough. The lines lie in shared memory, or where a problem is too long for that in global memory.
 //
-// A thread works out neighbouring sites side by side and reads each entry of the line once for all of them: a multiply-add then takes
-// less than half a read of shared memory, and an odd number of sites keeps the reads of a warp on different banks. What bounds a long
-// run of many problems is the multiply-adds; that of a few, the barriers.
+// A thread works out neighbouring sites side by side and reads each entry of the line once for all of them: a multiply-add then
+// takes less than half a read of shared memory, and an odd number of sites keeps the reads of a warp on different banks. What
+// bounds a long run of many problems is the multiply-adds; that of a few, the barriers.
 #pragma once
 
 #include <cmath>
@@ -72,8 +72,8 @@ class Workpiece {
     Pointer<T> at_;
 };
 
-// A problem on its way through the steps. The rule of a semiring tells what a number is (so many planes of T), how arrays give it,
-// what lies beyond the edge, and what a step makes of U = Rule::sites neighbouring ones.
+// A problem on its way through the steps. The rule of a semiring tells what a number is (so many planes of T), how arrays give
+// it, what lies beyond the edge, and what a step makes of U = Rule::sites neighbouring ones.
 template <class Rule, bool resident>
 class Run {
   public:

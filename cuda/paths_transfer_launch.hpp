@@ -10,7 +10,8 @@ namespace qcore::transfer {
 
 // Problems whose lines don't fit are run in global memory, so many at a time.
 constexpr std::int64_t most_blocks = 1 << 16, most_far_blocks = 1024;
-// Gradients that problems share are summed in up to so many parts. Constants, and no properties of a device: sums don't depend on it.
+// Gradients that problems share are summed in up to so many parts. Constants, and no properties of a device: sums don't depend
+// on it.
 constexpr std::int64_t most_tasks = 1024, sum_bytes = 256 << 20, work_bytes = std::int64_t{1} << 30;
 
 // Whole warps, enough for the sites of a line.
@@ -23,7 +24,8 @@ template <class Rule>
 Arrays<typename Rule::Scalar> arrays_of(const Plan& p) {
     using T = typename Rule::Scalar;
     using cuda::pointer;
-    if (p.kernel > std::int64_t{1} << 30) throw cuda::Unsupported("taps: more than 2^30 have no CUDA kernel; move the tensors to the CPU");
+    if (p.kernel > std::int64_t{1} << 30)
+        throw cuda::Unsupported("taps: more than 2^30 have no CUDA kernel; move the tensors to the CPU");
     Arrays<T> a{};
     a.sites = p.sites;
     a.batch = p.batch;
@@ -55,11 +57,11 @@ Arrays<typename Rule::Scalar> arrays_of(const Plan& p) {
     return a;
 }
 
-// Calls `launched(resident, grid)` with memory for `numbers` lines' and `more` other numbers of a block, the latter always in global
-// memory. `resident` is a constant that tells where the former lie.
+// Calls `launched(resident, grid)` with memory for `numbers` lines' and `more` other numbers of a block, the latter always in
+// global memory. `resident` is a constant that tells where the former lie.
 template <class T, class F>
-void with_memory(const cuda::Queue& queue, Arrays<T>& a, std::int64_t pieces, std::int64_t numbers, std::int64_t more, std::int64_t blocks,
-                 unsigned threads, F&& launched) {
+void with_memory(const cuda::Queue& queue, Arrays<T>& a, std::int64_t pieces, std::int64_t numbers, std::int64_t more,
+                 std::int64_t blocks, unsigned threads, F&& launched) {
     const std::size_t scratch = SharedMemory::bytes<T>(most_threads / 32);
     // Every piece begins on 16 bytes.
     const std::int64_t wanted = numbers * static_cast<std::int64_t>(sizeof(T)) + 16 * pieces + static_cast<std::int64_t>(scratch);

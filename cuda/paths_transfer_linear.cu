@@ -1,7 +1,8 @@
 // Path sums in the semiring of numbers, real and complex, and their pull-back.
 //
-// The pull-back goes over the segments between kept states from the last to the first: it runs a segment once more, with its states
-// into global memory, and then back through it. Gradients to taps: a warp has a few neighbouring taps, its lanes stretches of sites.
+// The pull-back goes over the segments between kept states from the last to the first: it runs a segment once more, with its
+// states into global memory, and then back through it. Gradients to taps: a warp has a few neighbouring taps, its lanes
+// stretches of sites.
 #include "paths_transfer_launch.hpp"
 
 namespace qcore::transfer {
@@ -99,7 +100,8 @@ struct Linear {
             }
     }
 
-    static __device__ void products(Value (&sum)[sites], Pointer<const T> line, std::int64_t plane, Pointer<const T> taps, int kernel) {
+    static __device__ void products(Value (&sum)[sites], Pointer<const T> line, std::int64_t plane, Pointer<const T> taps,
+                                    int kernel) {
         T re[sites];
         if constexpr (is_complex) {
             T im[sites];
@@ -226,7 +228,8 @@ __global__ void __launch_bounds__(most_threads) linear_adjoint_kernel(const Arra
                         for (int c = 0; c < planes; ++c) g.of[c] = pulled[c * a.sites + x + u] * scale;
                         if (a.sum_factor) {
                             const Value product = Rule::times_conj(g, before[u]);
-                            for (int c = 0; c < planes; ++c) a.sum_factor[to * row + (x + u) * planes + c] += static_cast<double>(product.of[c]);
+                            for (int c = 0; c < planes; ++c)
+                                a.sum_factor[to * row + (x + u) * planes + c] += static_cast<double>(product.of[c]);
                         }
                         run.put(gated, x + u, a.factor ? Rule::times_conj(g, run.factor_at(x + u)) : g);
                     }
@@ -261,12 +264,14 @@ void run_linear_adjoint(const Plan& p) {
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Rule>(p);
     const std::int64_t states = (a.segment + 1) * (a.sites * planes + 1);
-    const std::int64_t numbers = Run<Rule, true>::numbers(a.size, a.sites, a.kernel, p.factor != nullptr) + planes * (a.size + a.sites) +
+    const std::int64_t numbers =
+        Run<Rule, true>::numbers(a.size, a.sites, a.kernel, p.factor != nullptr) + planes * (a.size + a.sites) +
                                  Rule::tap_numbers(a.kernel);
     const GradientSums<T> sums(queue, p, planes, (states + numbers) * static_cast<std::int64_t>(sizeof(T)));
     sums.with_sums(a, [&] {
         if (p.batch == 0) return;
-        with_memory(queue, a, 7, numbers, states, sums.tasks(), threads_for(p.sites, Rule::sites), [&](auto resident, const cuda::Grid& grid) {
+        with_memory(queue, a, 7, numbers, states, sums.tasks(), threads_for(p.sites, Rule::sites),
+                    [&](auto resident, const cuda::Grid& grid) {
             cuda::launch(queue, linear_adjoint_kernel<Rule, resident>, grid, a);
         });
     });

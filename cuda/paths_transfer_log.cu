@@ -1,6 +1,7 @@
-// Path sums in the semiring of logarithms, computed as numbers of any size: banded products of mantissas, aligned to the largest
-// exponent among what a thread reads, and exponent by exponent only where the range of that demands it (csrc/paths/transfer_log.hpp).
-// There is no exponential or logarithm inside the steps: a tap costs about four operations instead of one.
+// Path sums in the semiring of logarithms, computed as numbers of any size: banded products of mantissas, aligned to the
+// largest exponent among what a thread reads, and exponent by exponent only where the range of that demands it
+// (csrc/paths/transfer_log.hpp). There is no exponential or logarithm inside the steps: a tap costs about four operations
+// instead of one.
 #include "paths_scaled.hpp"
 #include "paths_transfer_launch.hpp"
 
@@ -16,8 +17,8 @@ struct Log {
     using X = Scaled<T>;
     using Value = Values<T, 2>;
     static constexpr int planes = 2, numbers = 1, kept_planes = 2, sites = sizeof(T) == 4 ? 5 : 3;
-    // Entries are brought below 2^(top + 1), and none but 0 counts as less than 2^-low. Products then are normal numbers, their sums
-    // don't overflow, and the error of a sum from 2^enough on for each tap is below half a unit in the last place.
+    // Entries are brought below 2^(top + 1), and none but 0 counts as less than 2^-low. Products then are normal numbers, their
+    // sums don't overflow, and the error of a sum from 2^enough on for each tap is below half a unit in the last place.
     static constexpr int top = sizeof(T) == 4 ? 55 : 503, low = sizeof(T) == 4 ? 62 : 510;
     static constexpr int enough = top - low + 2 + X::mantissa_bits + 2;
 
@@ -35,8 +36,12 @@ struct Log {
         }
         return v;
     }
-    static __device__ Value given(Pointer<const T> logs, Pointer<const T> signs, std::int64_t i) { return settled(weight(logs, signs, i)); }
-    static __device__ Value kept(Pointer<const T> state, std::int64_t plane, std::int64_t x) { return {state[x], state[plane + x]}; }
+    static __device__ Value given(Pointer<const T> logs, Pointer<const T> signs, std::int64_t i) {
+        return settled(weight(logs, signs, i));
+    }
+    static __device__ Value kept(Pointer<const T> state, std::int64_t plane, std::int64_t x) {
+        return {state[x], state[plane + x]};
+    }
     static __device__ void keep(const Value& v, Pointer<T> state, std::int64_t plane, std::int64_t x) {
         state[x] = v.of[0];
         state[plane + x] = v.of[1];
@@ -78,7 +83,8 @@ struct Log {
     }
 
     // sum[u] = sum_k taps[k] line[k + u], as a value times two to the power of a second.
-    static __device__ void products(Value (&sum)[sites], Pointer<const T> line, std::int64_t plane, Pointer<const T> taps, int kernel) {
+    static __device__ void products(Value (&sum)[sites], Pointer<const T> line, std::int64_t plane, Pointer<const T> taps,
+                                    int kernel) {
         constexpr int U = sites;
         const Pointer<const T> exponents = line + plane;
         T highest = X::none;
@@ -139,7 +145,8 @@ struct Log {
 
 // sums[k] += taps_k sum_x r(x) psi(x + k), warp by warp.
 template <class T>
-__device__ void correlate(const Arrays<T>& a, Pointer<const T> ratio, Pointer<const T> psi, Pointer<const T> taps, Pointer<double> sums) {
+__device__ void correlate(const Arrays<T>& a, Pointer<const T> ratio, Pointer<const T> psi, Pointer<const T> taps,
+                          Pointer<double> sums) {
     using X = Scaled<T>;
     constexpr T limit = T(X::bias - 2);
     const std::int64_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32, halo = a.kernel / 2;
@@ -251,7 +258,8 @@ void run_log_adjoint(const Plan& p) {
     const GradientSums<T> sums(queue, p, 1, (states + numbers) * static_cast<std::int64_t>(sizeof(T)));
     sums.with_sums(a, [&] {
         if (p.batch == 0) return;
-        with_memory(queue, a, 6, numbers, states, sums.tasks(), threads_for(p.sites, Rule::sites), [&](auto resident, const cuda::Grid& grid) {
+        with_memory(queue, a, 6, numbers, states, sums.tasks(), threads_for(p.sites, Rule::sites),
+                    [&](auto resident, const cuda::Grid& grid) {
             cuda::launch(queue, log_adjoint_kernel<T, resident>, grid, a);
         });
     });

@@ -1,7 +1,7 @@
 // Path sums in the max-plus semiring: the largest sum of logarithms along a path, its gradients, and the path itself.
 //
-// Which tap each entry came by is kept in global memory while a segment between two kept states is gone through once more; gradients
-// then are gathered along these, so that their sums have an order, and a path is followed by one thread.
+// Which tap each entry came by is kept in global memory while a segment between two kept states is gone through once more;
+// gradients then are gathered along these, so that their sums have an order, and a path is followed by one thread.
 #include "paths_transfer_launch.hpp"
 
 namespace qcore::transfer {
@@ -123,7 +123,8 @@ __global__ void __launch_bounds__(most_threads) max_adjoint_kernel(const Arrays<
                     const std::int64_t to = (a.tap_batch == 1 ? task * tap_rows : 0) + a.tap_row(t, b);
                     for (std::int64_t k = warp; k < a.kernel; k += warps) {
                         double sum = 0;
-                        for (std::int64_t x = lane; x < a.sites; x += 32) sum += by[x] == k ? static_cast<double>(pulled[x]) : 0.0;
+                        for (std::int64_t x = lane; x < a.sites; x += 32)
+                            sum += by[x] == k ? static_cast<double>(pulled[x]) : 0.0;
                         sum = warp_sum(sum);
                         if (lane == 0) a.sum_taps[to * a.kernel + k] += sum;
                     }
@@ -152,7 +153,8 @@ __global__ void __launch_bounds__(most_threads) max_adjoint_kernel(const Arrays<
     }
 }
 
-// The states at the beginnings of segments are kept in `work`.
+// The states at the beginnings of segments are kept in `work`. An end that is no site, which nobody can look at before the launch,
+// has no path either: -1 all along.
 template <class T, bool resident>
 __global__ void __launch_bounds__(most_threads) best_path_kernel(const Arrays<T> a, Pointer<int> taken_by) {
     SharedMemory shared;
@@ -205,7 +207,8 @@ void run_max_adjoint(const Plan& p) {
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Max<T>>(p);
     const std::int64_t numbers = Run<Max<T>, true>::numbers(a.size, a.sites, a.kernel, p.factor != nullptr);
-    const std::int64_t own = numbers * static_cast<std::int64_t>(sizeof(T)) + a.segment * a.sites * static_cast<std::int64_t>(sizeof(int));
+    const std::int64_t own =
+        numbers * static_cast<std::int64_t>(sizeof(T)) + a.segment * a.sites * static_cast<std::int64_t>(sizeof(int));
     const GradientSums<T> sums(queue, p, 1, own);
     sums.with_sums(a, [&] {
         if (p.batch == 0) return;
@@ -224,10 +227,12 @@ void run_best_path(const Plan& p) {
     a.segment = root(p.steps);
     const std::int64_t numbers = Run<Max<T>, true>::numbers(a.size, a.sites, a.kernel, p.factor != nullptr);
     const std::int64_t starts = (a.steps / a.segment + 1) * a.sites;
-    const std::int64_t own = (numbers + starts) * static_cast<std::int64_t>(sizeof(T)) + a.segment * a.sites * static_cast<std::int64_t>(sizeof(int));
+    const std::int64_t own =
+        (numbers + starts) * static_cast<std::int64_t>(sizeof(T)) + a.segment * a.sites * static_cast<std::int64_t>(sizeof(int));
     const std::int64_t blocks = std::clamp<std::int64_t>(work_bytes / own, 1, std::min(p.batch, most_tasks));
     const cuda::Workspace taken(queue, static_cast<std::size_t>(blocks * a.segment * a.sites) * sizeof(int));
-    with_memory(queue, a, 4, numbers, starts, blocks, threads_for(p.sites, Max<T>::sites), [&](auto resident, const cuda::Grid& grid) {
+    with_memory(queue, a, 4, numbers, starts, blocks, threads_for(p.sites, Max<T>::sites),
+                [&](auto resident, const cuda::Grid& grid) {
         cuda::launch(queue, best_path_kernel<T, resident>, grid, a, cuda::pointer<int>(taken.data()));
     });
 }

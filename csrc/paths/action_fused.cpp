@@ -87,9 +87,11 @@ void compute_action_gradient(const ActionCall& p) {
             rows.of_beads().gradient(p.rows, here, row, some, pulled, p.from_beads ? out : grad_path);
             if (of_coefficients)
                 rows.of_beads().coefficients(p.rows, here, row, some, pulled,
-                                             shared ? partial.data() + i * numbers : of_coefficients + row * p.rows.next_potential);
+                                             shared ? partial.data() + i * numbers
+                                                    : of_coefficients + row * p.rows.next_potential);
             if (!p.from_beads)
-                rows.of_network().adjoint_double(network, grad_path, some, out, rows.at(p.grad_ini, row), rows.at(p.grad_fin, row));
+                rows.of_network().adjoint_double(network, grad_path, some, out, rows.at(p.grad_ini, row),
+                                                 rows.at(p.grad_fin, row));
             if (p.hold_ends)
                 for (std::int64_t k = 0; k < some; ++k)
                     for (const std::int64_t bead : {std::int64_t{0}, beads - 1}) {

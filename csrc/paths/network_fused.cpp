@@ -14,8 +14,8 @@ void each_block(const NetworkCall& p, F&& f) {
     };
     in_parallel((p.batch + block - 1) / block, threads_for(p.batch, beads), [&](std::int64_t i) {
         const std::int64_t first = i * block, count = std::min(block, p.batch - first);
-        f(NetworkCall{count, p.given, p.twice, p.single, p.pinned, p.dt, at(p.w, first * p.given), at(p.x, first * beads), at(p.x_ini, first),
-                      at(p.x_fin, first)});
+        f(NetworkCall{count, p.given, p.twice, p.single, p.pinned, p.dt, at(p.w, first * p.given), at(p.x, first * beads),
+                      at(p.x_ini, first), at(p.x_fin, first)});
     });
 }
 
@@ -33,7 +33,9 @@ void compute_beads(const NetworkCall& p) {
 
 void compute_beads_adjoint(const NetworkCall& p) {
     const NetworkKernels& kernels = kernels_for(p);
-    each_block(p, [&](const NetworkCall& b) { kernels.adjoint({b.given, b.twice, b.dt, nullptr, b.x_fin}, b.x, b.batch, b.w, b.x_ini, b.x_fin); });
+    each_block(p, [&](const NetworkCall& b) {
+        kernels.adjoint({b.given, b.twice, b.dt, nullptr, b.x_fin}, b.x, b.batch, b.w, b.x_ini, b.x_fin);
+    });
 }
 
 }  // namespace qcore::paths

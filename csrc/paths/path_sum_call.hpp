@@ -19,7 +19,7 @@ struct GatedCall {
 
 void gated_transfer(const GatedCall& p, double* weights, double* from_bias, double* exponents);
 void gated_enumerate(const GatedCall& p, std::int64_t paths, double* weights, double* starts);
-void gated_sample(const GatedCall& p, const double* psi0, std::int64_t samples, std::uint64_t seed, std::int64_t first, double* mean,
-                  double* variance);
+void gated_sample(const GatedCall& p, const double* psi0, std::int64_t samples, std::uint64_t seed, std::int64_t first,
+                  double* mean, double* variance);
 
 }  // namespace qcore::paths

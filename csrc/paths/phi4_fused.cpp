@@ -37,7 +37,8 @@ void compute_field_action(const FieldCall& p) {
 void compute_field_gradient(const FieldCall& p) {
     const FieldKernels::Functions& kernel = kernel_for(p);
     each_field(p, [&](std::int64_t b) {
-        kernel.gradient(p.shape, field(p, p.phi, b), p.factors.pulled(p.grad + b, p.batch), const_cast<char*>(field(p, p.grad_phi, b)));
+        kernel.gradient(p.shape, field(p, p.phi, b), p.factors.pulled(p.grad + b, p.batch),
+                        const_cast<char*>(field(p, p.grad_phi, b)));
     });
 }
 

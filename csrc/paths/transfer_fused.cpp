@@ -48,7 +48,8 @@ const Kernels& kernels_for(Semiring semiring, DType dtype) {
 
 // Threads that are worth their start for so many multiply-adds.
 int worthwhile_threads(const Plan& p) {
-    const double work = static_cast<double>(p.batch) * static_cast<double>(p.sites) * static_cast<double>(p.kernel) * static_cast<double>(p.steps);
+    const double work = static_cast<double>(p.batch) * static_cast<double>(p.sites) * static_cast<double>(p.kernel) *
+        static_cast<double>(p.steps);
     return static_cast<int>(std::clamp(work / 2e5, 1.0, static_cast<double>(max_threads())));
 }
 
@@ -62,7 +63,8 @@ void parallel(std::int64_t n, int threads, F&& body) {
 void fused_forward(const Plan& plan, Semiring semiring, DType dtype) {
     Plan p = plan;
     const int threads = worthwhile_threads(p);
-    p.group = std::min(problems_on_a_line(p, semiring), (p.batch + threads - 1) / threads);  // which problems share a line changes nothing here
+    p.group = std::min(problems_on_a_line(p, semiring),
+                       (p.batch + threads - 1) / threads);  // which problems share a line changes nothing here
     const Kernels& kernels = kernels_for(semiring, dtype);
     parallel(p.groups(), threads, [&](std::int64_t i) { kernels.forward(p, i); });
 }

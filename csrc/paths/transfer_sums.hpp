@@ -33,7 +33,8 @@ class GradientSums {
         const bool narrow = compute_real(dtype_) == DType::f32;
         for (std::int64_t i = 0; i < count; ++i) {
             double total = 0;
-            for (std::size_t at = static_cast<std::size_t>(i); at < sums.size(); at += static_cast<std::size_t>(count)) total += sums[at];
+            for (std::size_t at = static_cast<std::size_t>(i); at < sums.size(); at += static_cast<std::size_t>(count))
+                total += sums[at];
             if (narrow) static_cast<float*>(to)[i] = static_cast<float>(total);
             else static_cast<double*>(to)[i] = total;
         }

@@ -57,6 +57,7 @@ def same(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
 # --- every path ---
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("sites", "kernel", "steps"), [(5, 3, 6), (4, 5, 4), (3, 7, 3), (2, 3, 0)])
@@ -77,6 +78,7 @@ def test_every_path_is_counted(boundary, dtype, sites, kernel, steps):
     same(found, exact, 1e-13 if dtype == torch.float64 else 3e-6)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_signs_are_summed(boundary):
     sites, kernel, steps = 4, 3, 5
@@ -108,6 +110,7 @@ def test_any_range_of_magnitudes(backend, boundary, dtype, spread):
     same(found, log_by_loops(psi, taps, factor, 3, boundary), 1e-14 * 8 if dtype == torch.float64 else 2e-6)
 
 
+@pytest.mark.everywhere
 def test_weights_of_e_to_the_minus_100000():
     """A walk of 10^4 steps of log-weight -10 - log 2 each: its binomial, shifted, to the last digits."""
     steps, half = 10_000, 12
@@ -123,6 +126,7 @@ def test_weights_of_e_to_the_minus_100000():
     torch.testing.assert_close(ring, torch.full_like(ring, -1e5), rtol=3e-14, atol=0)
 
 
+@pytest.mark.everywhere
 def test_tails_of_a_gaussian_walk():
     """Composed Gaussian steps far out, at log-weights near -10^4, where numbers would be 0."""
     steps, reach = 6, 12
@@ -166,6 +170,7 @@ def test_gradients_are_marginals_of_listed_paths():
         torch.testing.assert_close(found, exact, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("steps", [7, 500])
 def test_marginals_add_up(dtype, steps):
@@ -182,6 +187,7 @@ def test_marginals_add_up(dtype, steps):
     assert abs(of_taps.sum().item() - 2 * steps) < atol * 2 * steps
 
 
+@pytest.mark.everywhere
 def test_rows_of_nothing_have_no_gradient():
     psi = torch.full((1, 9), NOTHING, dtype=torch.float64)
     psi[0, 4] = 1.0
@@ -204,6 +210,7 @@ def test_rows_of_nothing_have_no_gradient():
 # --- the best path ---
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(("sites", "kernel", "steps"), [(5, 3, 6), (4, 5, 4), (3, 7, 3), (4, 3, 0)])
 def test_the_best_of_every_path(boundary, sites, kernel, steps):
@@ -238,6 +245,7 @@ def test_the_best_of_every_path(boundary, sites, kernel, steps):
             assert abs(log - best[b, to].item()) < 1e-12
 
 
+@pytest.mark.everywhere
 def test_of_equal_paths_the_first_taps_win():
     value, path = least_action_path(torch.zeros(9), torch.zeros(3), steps=4)
     assert value == 0
@@ -246,6 +254,7 @@ def test_of_equal_paths_the_first_taps_win():
     assert path.tolist() == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("steps", [1, 10, 57])
 def test_a_long_path_is_one_of_its_own_weight(steps):
     """Segments between kept states are joined where they should be."""
@@ -261,6 +270,7 @@ def test_a_long_path_is_one_of_its_own_weight(steps):
     torch.testing.assert_close(value, transfer(psi, taps, gates=gates, semiring="max").amax(-1))
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_gradients_follow_the_best_path(boundary):
     steps = 12
