@@ -14,6 +14,11 @@ struct Unsupported : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// What the families say of the plain kernels that check the fast ones.
+[[noreturn]] inline void refuse_reference() {
+    throw Unsupported("backend: the plain kernel 'reference' runs on the CPU alone; move the tensors to the CPU, or use 'auto'");
+}
+
 struct Call {
     int device = 0;
     void* stream = nullptr;                      // a cudaStream_t: the current one of the framework that made the arrays

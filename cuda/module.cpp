@@ -15,7 +15,7 @@ namespace py = pybind11;
 using qcore::bindings::Array;
 
 PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
-    m.doc() = "Compiled GPU kernels of qcore: the functions of _core, run on the current stream of the device that the arrays lie on.";
+    m.doc() = "Compiled GPU kernels of qcore: the functions of _core, on the current stream of the device that the arrays lie on.";
     py::register_local_exception<qcore::cuda::Unsupported>(m, "Unsupported", PyExc_NotImplementedError);
     m.def("build_info", [] {
         py::dict info;
@@ -38,7 +38,7 @@ PYBIND11_MODULE(QCORE_DEVICE_MODULE, m, py::mod_gil_not_used()) {
         const Array aout(out, "out");
         py::gil_scoped_release release;
         qcore::cuda::fma_chain(aout.view(), steps);
-    }, py::arg("out"), py::arg("steps"), "8 steps multiply-adds for each element of out, for the rate that benchmarks compare with.");
+    }, py::arg("out"), py::arg("steps"), "8 steps multiply-adds an element of out: for the rate that benchmarks compare with.");
     qcore::bindings::register_paths(m);
     qcore::bindings::register_paths_action(m);
     qcore::bindings::register_paths_dynamics(m);

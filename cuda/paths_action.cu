@@ -201,7 +201,7 @@ void with_potential(const cuda::Queue& queue, const ActionCall& p) {
 }  // namespace
 
 void compute_action(const ActionCall& p) {
-    if (p.reference) no_reference();
+    if (p.reference) cuda::refuse_reference();
     if (p.batch == 0) return;
     const cuda::Queue queue;
     p.single ? with_potential<float>(queue, p) : with_potential<double>(queue, p);

@@ -191,8 +191,4 @@ inline cuda::Grid grid_of(const Share& s, std::size_t shared) {
     return grid;
 }
 
-[[noreturn]] inline void no_reference() {
-    throw cuda::Unsupported("backend: the plain kernel 'reference' runs on the CPU alone; move the tensors to the CPU");
-}
-
 }  // namespace qcore::paths

@@ -1,9 +1,9 @@
-// HMC of the phi^4 field with a block for each lattice: field, momenta and the state to go back to in shared memory (up to 128 x 128
-// in float32), sites side by side, all trajectories of a call in one launch. For few lattices, or large ones.
+// HMC of the phi^4 field with a block for each lattice: field, momenta and the state to go back to in shared memory (up to
+// 128 x 128 in float32), sites side by side, all trajectories of a call in one launch. For few lattices, or large ones.
 //
-// Sums over the lattice are made in the CPU's order, so that chains are those of the CPU bit for bit: by one thread each, of warps of
-// their own, one addition in float64 after the other. That bounds it: some 25 cycles a site and trajectory, as many as 10 leapfrog
-// steps of 256 threads on a 32 x 32 lattice take.
+// Sums over the lattice are made in the CPU's order, so that chains are those of the CPU bit for bit: by one thread each, of warps
+// of their own, one addition in float64 after the other. That bounds it: some 25 cycles a site and trajectory, as many as 10
+// leapfrog steps of 256 threads on a 32 x 32 lattice take.
 #include "paths_hmc.hpp"
 
 #include "launch.hpp"
@@ -20,8 +20,9 @@ constexpr int kinds = 5;  // of sums: down, right, squares, fourth, kinetic
 template <class T>
 struct Lattice {
     QC_DEVICE Lattice(cuda::SharedMemory& shared, const HmcTask& task)
-        : rows(static_cast<int>(task.rows)), columns(static_cast<int>(task.columns)), sites(rows * columns), x(shared.array<T>(sites)),
-          p(shared.array<T>(sites)), old(shared.array<T>(sites)), slices(shared.array<double>(rows)), sums(shared.array<double>(kinds)) {}
+        : rows(static_cast<int>(task.rows)), columns(static_cast<int>(task.columns)), sites(rows * columns),
+          x(shared.array<T>(sites)), p(shared.array<T>(sites)), old(shared.array<T>(sites)), slices(shared.array<double>(rows)),
+          sums(shared.array<double>(kinds)) {}
 
     static std::size_t bytes(const HmcTask& task) {
         using cuda::SharedMemory;
@@ -48,7 +49,8 @@ struct Lattice {
         if (kind == 2) return square;
         if (kind == 3) return square * square;
         if (kind == 4) return p[i] * (p[i] * T(0.5));
-        const T step = (kind == 0 ? x[(y + 1 < rows ? y + 1 : 0) * columns + c] : x[y * columns + (c + 1 < columns ? c + 1 : 0)]) - phi;
+        const int below = (y + 1 < rows ? y + 1 : 0) * columns + c, right = y * columns + (c + 1 < columns ? c + 1 : 0);
+        const T step = x[kind == 0 ? below : right] - phi;
         return step * step;
     }
 

@@ -181,13 +181,13 @@ void gradient_of(const FieldCall& p) {
 }  // namespace
 
 void compute_field_action(const FieldCall& p) {
-    if (p.reference) no_reference();
+    if (p.reference) cuda::refuse_reference();
     if (p.batch == 0) return;
     p.single ? action_of<float>(p) : action_of<double>(p);
 }
 
 void compute_field_gradient(const FieldCall& p) {
-    if (p.reference) no_reference();
+    if (p.reference) cuda::refuse_reference();
     if (p.batch == 0) return;
     p.single ? gradient_of<float>(p) : gradient_of<double>(p);
 }

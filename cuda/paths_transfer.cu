@@ -3,16 +3,8 @@
 
 namespace qcore::transfer {
 
-namespace {
-
-[[noreturn]] void no_reference() {
-    throw cuda::Unsupported("backend: the plain kernel 'reference' runs on the CPU alone; move the tensors to the CPU");
-}
-
-}  // namespace
-
-void reference_forward(const Plan&, Semiring, DType) { no_reference(); }
-void reference_adjoint(const Plan&, Semiring, DType) { no_reference(); }
+void reference_forward(const Plan&, Semiring, DType) { cuda::refuse_reference(); }
+void reference_adjoint(const Plan&, Semiring, DType) { cuda::refuse_reference(); }
 
 void fused_forward(const Plan& p, Semiring semiring, DType dtype) {
     switch (semiring) {

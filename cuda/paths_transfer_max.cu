@@ -153,8 +153,8 @@ __global__ void __launch_bounds__(most_threads) max_adjoint_kernel(const Arrays<
     }
 }
 
-// The states at the beginnings of segments are kept in `work`. An end that is no site, which nobody can look at before the launch,
-// has no path either: -1 all along.
+// The states at the beginnings of segments are kept in `work`. An end that is no site, which nobody can look at before the
+// launch, has no path either: -1 all along.
 template <class T, bool resident>
 __global__ void __launch_bounds__(most_threads) best_path_kernel(const Arrays<T> a, Pointer<int> taken_by) {
     SharedMemory shared;

@@ -331,10 +331,6 @@ void with_numbers(DType dtype, F f) {
     }
 }
 
-[[noreturn]] void refuse_reference() {
-    throw Unsupported("backend: 'reference' has no CUDA kernel; move the tensors to the CPU, or use 'auto'");
-}
-
 }  // namespace
 
 bool fused_handles(const Evolution&) { return true; }
@@ -356,11 +352,11 @@ void adjoint_fused(const Evolution& e, const TensorView& states, const TensorVie
 }
 
 void evolve_reference(const Evolution&, const TensorView&, const TensorView&, const TensorView*, std::int64_t) {
-    refuse_reference();
+    cuda::refuse_reference();
 }
 void adjoint_reference(const Evolution&, const TensorView&, const TensorView&, const TensorView*, std::int64_t, const TensorView&,
                        const TensorView&, const TensorView&) {
-    refuse_reference();
+    cuda::refuse_reference();
 }
 
 }  // namespace qcore::schrodinger

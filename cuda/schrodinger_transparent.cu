@@ -19,8 +19,7 @@ using cuda::Workspace;
 std::size_t bytes(std::int64_t numbers) { return static_cast<std::size_t>(numbers) * sizeof(Number); }
 
 Open make_open(const Transparent& t, const CayleyRun& run) {
-    if (t.backend == Backend::reference)
-        throw Unsupported("backend: 'reference' has no CUDA kernel; move the tensors to the CPU, or use 'auto'");
+    if (t.backend == Backend::reference) cuda::refuse_reference();
     constexpr std::int64_t most = std::int64_t{most_points} * most_team;
     if (run.n > most)
         throw Unsupported("psi: more than " + std::to_string(most) +

@@ -101,7 +101,7 @@ def test_changing_the_environment_later_changes_nothing() -> None:
 
 def test_build_info_is_text() -> None:
     info = _core.build_info()
-    assert {"version", "compiler", "build_type", "flags", "openmp", "cuda"} <= info.keys()
+    assert {"version", "compiler", "build_type", "flags", "openmp"} <= info.keys()
     assert all(isinstance(v, str) and v for v in info.values())
     assert "fast-math" not in info["flags"]
 
