@@ -46,10 +46,12 @@ bool enter(const char* name, TensorView& view, const dlpack::ExchangeApi* api) {
 #endif
     }
 #if defined(QCORE_EMULATION)
-    const ByteRange range = byte_range(view);
-    const std::ptrdiff_t offset = static_cast<char*>(view.data) - range.begin;
-    const auto bytes = static_cast<std::size_t>(range.end - range.begin);
-    if (view.numel() > 0) view.data = static_cast<char*>(emulation::enter_memory(range.begin, bytes)) + offset;
+    if (view.numel() > 0) {
+        const ByteRange range = byte_range(view);
+        const std::ptrdiff_t offset = static_cast<char*>(view.data) - range.begin;
+        const auto bytes = static_cast<std::size_t>(range.end - range.begin);
+        view.data = static_cast<char*>(emulation::enter_memory(range.begin, bytes)) + offset;
+    }
 #endif
     ++c.arrays;
     return true;

@@ -144,21 +144,27 @@ class FieldLanes : public Fields<T, Vector<T>::width> {
         drift_row(h, 0);
     }
 
+    // Rows are held in locals, which stores through vectors cannot have changed; the last column is on its own.
     QC_DEVICE void kick_row(const Kick<T>& kick, std::int64_t y) {
-        const std::int64_t here = y * columns_;
+        const Rows<T, lanes> field = x_, momenta = p_;
+        const std::int64_t here = y * columns_, last = columns_ - 1;
         const std::int64_t up = (y ? y - 1 : rows_ - 1) * columns_, down = (y + 1 < rows_ ? y + 1 : 0) * columns_;
-        const V first = at(x_, here);
-        V left = at(x_, here + columns_ - 1), phi = first;
-        for (std::int64_t x = 0; x < columns_; ++x) {
-            const V right = x + 1 < columns_ ? at(x_, here + x + 1) : first;
-            S::store(p_[here + x], kick(at(x_, up + x), at(x_, down + x), left, right, phi, at(p_, here + x)));
+        const V first = at(field, here);
+        V left = at(field, here + last), phi = first;
+        for (std::int64_t x = 0; x < last; ++x) {
+            const V right = at(field, here + x + 1);
+            S::store(momenta[here + x], kick(at(field, up + x), at(field, down + x), left, right, phi, at(momenta, here + x)));
             left = phi;
             phi = right;
         }
+        const V p = at(momenta, here + last);
+        S::store(momenta[here + last], kick(at(field, up + last), at(field, down + last), left, first, phi, p));
     }
 
     QC_DEVICE void drift_row(V h, std::int64_t y) {
-        for (std::int64_t i = y * columns_; i < (y + 1) * columns_; ++i) S::store(x_[i], S::fma(h, at(p_, i), at(x_, i)));
+        const Rows<T, lanes> field = x_, momenta = p_;
+        const std::int64_t end = (y + 1) * columns_;
+        for (std::int64_t i = y * columns_; i < end; ++i) S::store(field[i], S::fma(h, at(momenta, i), at(field, i)));
     }
 
     // Of the field over each row.
