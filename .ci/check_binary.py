@@ -49,8 +49,11 @@ def newest(versions: list[str], prefix: str) -> str:
 
 
 def main(build: Path) -> int:
-    targets = sorted((build / "CMakeFiles").glob("qcore_*.dir"))
-    variants = [folder for folder in targets if folder.name != "qcore_kernels.dir"]
+    variants = [
+        folder
+        for pattern in ("qcore_v[0-9].dir", "qcore_baseline.dir")
+        for folder in sorted((build / "CMakeFiles").glob(pattern))
+    ]
     problems = [problem for folder in variants for problem in check_variant(folder)]
     if not variants:
         problems.append(f"no qcore_<isa>.dir in {build / 'CMakeFiles'}")
