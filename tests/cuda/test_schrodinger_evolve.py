@@ -151,9 +151,7 @@ def test_nan_stays_in_its_system(device: Any) -> None:
 
 def test_the_reference_is_refused(device: Any) -> None:
     case = make_case(2, 5)
-    with pytest.raises(
-        NotImplementedError, match="the plain kernel 'reference' runs on the CPU alone"
-    ):
+    with pytest.raises(NotImplementedError, match="the plain kernel 'reference' runs on the CPU alone"):
         device.run(evolve, *tensors(case), case, REFERENCE)
 
 
