@@ -22,7 +22,6 @@ INK, MUTED = "#222222", "#666666"
 COLORS = {2: "#e69f00", 4: "#56b4e9", 6: "#009e73", 8: "#d55e00"}  # by order in time
 MARKERS = {2: "o", 4: "s", 6: "^"}  # by order in space
 FOURIER = {2: ":", 4: "-"}  # line styles by order in time
-WHAT = {"coherent": "distance to the exact state", "barrier": "error of the transmitted probability"}
 
 
 def main(argv: list[str] | None = None) -> int:

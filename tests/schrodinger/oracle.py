@@ -94,26 +94,12 @@ def poles(m: int) -> Complex:
     return np.roots([c * (-1) ** j for j, c in enumerate(pade_numerator(m))][::-1]).astype(complex)
 
 
-def euler_poles(degree: int) -> Complex:
-    """Poles of the [0/degree] approximant 1 / sum_j (-z)^j / j!."""
-    return np.roots([(-1) ** j / factorial(j) for j in range(degree + 1)][::-1]).astype(complex)
-
-
 def pade_step(h: Field, exponent: complex, m: int) -> Complex:
     """R_MM(exponent * h) as M Cayley factors, `exponent` being -i dt / hbar."""
     one = np.eye(len(h))
     step = one.astype(complex)
     for z in poles(m):
         step = np.linalg.solve(one - exponent / z * h, one + exponent / z * h) @ step
-    return step
-
-
-def damped_step(h: Field, exponent: complex, degree: int) -> Complex:
-    """[0/degree](exponent * h), which decays for every positive h."""
-    one = np.eye(len(h))
-    step = one.astype(complex)
-    for z in euler_poles(degree):
-        step = np.linalg.solve(one - exponent / z * h, step)
     return step
 
 
