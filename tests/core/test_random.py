@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import Tensor
 
+from processes import with_isa
 from qcore import _core
 
 WORDS, UNIFORM, NORMAL = 0, 1, 2
@@ -104,30 +103,20 @@ def test_a_chain_draws_the_same_whoever_is_beside_it(kind: int, dtype: torch.dty
     assert torch.equal(draw(kind, dtype, 2, 50, counter=(7, 2, 3, 0)), all_of_them[2:])
 
 
-DIGEST = """
-import hashlib, torch
-from qcore import _core
-digest = hashlib.sha256()
-for dtype in (torch.float32, torch.float64):
-    for kind in (1, 2):
-        out = torch.empty(200, 4 if dtype == torch.float32 else 2, 61, dtype=dtype)
-        _core.paths_random(7, 0, 3, 0, 5, kind, out)
-        digest.update(out.numpy().tobytes())
-print(digest.hexdigest())
-"""
+def digest() -> str:
+    """Of the bits of numbers drawn in this process."""
+    bits = hashlib.sha256()
+    for dtype in (torch.float32, torch.float64):
+        for kind in (1, 2):
+            out = torch.empty(200, 4 if dtype == torch.float32 else 2, 61, dtype=dtype)
+            _core.paths_random(7, 0, 3, 0, 5, kind, out)
+            bits.update(out.numpy().tobytes())
+    return bits.hexdigest()
 
 
 def test_bits_are_those_of_every_instruction_set_with_a_fused_multiply_add() -> None:
-    digests = {}
-    for isa in _core.isa_available():
-        if isa in ("x86-64-v2", "baseline"):
-            continue
-        environment = {**os.environ, "QCORE_ISA": isa}
-        done = subprocess.run(
-            [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True
-        )
-        digests[isa] = done.stdout.strip()
-    assert len(set(digests.values())) <= 1
+    fused = [isa for isa in _core.isa_available() if isa not in ("x86-64-v2", "baseline")]
+    assert len({with_isa(isa, digest) for isa in fused}) <= 1
 
 
 @pytest.mark.parametrize(

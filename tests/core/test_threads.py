@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from processes import in_process
 from qcore import _core
 
 IMAGES, PLANE = (64, 2, 28, 28), (1, 1, 400, 500)
@@ -46,21 +47,9 @@ call, same, data = _helpers["call"], _helpers["same"], _helpers["data"]
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
 
-def in_process(code: str, timeout: float = 120.0, **environment: str) -> str:
-    """Run code after the helpers in a fresh interpreter; a hang is a failure."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", HELPERS + code],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise AssertionError(f"hangs; it printed {error.stdout!r}") from error
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def with_helpers(code: str, **environment: str) -> str:
+    """What code after the helpers prints in a fresh process."""
+    return in_process(HELPERS + code, **environment)
 
 
 # --- Python threads -------------------------------------------------------------------------------
@@ -151,7 +140,9 @@ def test_number_of_threads_is_torchs(threads: int) -> None:
 
 
 def test_environment_sets_the_threads() -> None:
-    assert in_process("print(_core.num_threads(), torch.get_num_threads())", OMP_NUM_THREADS="1").split() == [
+    assert with_helpers(
+        "print(_core.num_threads(), torch.get_num_threads())", OMP_NUM_THREADS="1"
+    ).split() == [
         "1",
         "1",
     ]
@@ -159,7 +150,7 @@ def test_environment_sets_the_threads() -> None:
 
 def test_called_from_a_backward_of_autograd() -> None:
     """Autograd may run it in a thread of its own; the bits stay the same."""
-    out = in_process(
+    out = with_helpers(
         """
 torch.set_num_threads(4)
 x, taps = data((1, 1, 400, 500))
@@ -186,7 +177,7 @@ print(len(results), all(same(r, expected) for r in results))
 
 def test_nested_openmp_region() -> None:
     """A library that calls a kernel from inside its own OpenMP region gets one thread and the same bits."""
-    out = in_process(
+    out = with_helpers(
         """
 import ctypes
 torch.set_num_threads(2)
@@ -216,7 +207,7 @@ fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this syste
 @pytest.mark.parametrize("shape", [IMAGES, PLANE], ids=["images", "plane"])
 def test_forked_child_does_not_hang(shape: tuple[int, ...]) -> None:
     """After a parallel region libgomp's threads exist in the parent only: the child must run serially."""
-    out = in_process(
+    out = with_helpers(
         f"""
 torch.set_num_threads(4)
 x, taps = data({shape})
@@ -238,7 +229,7 @@ print(status, same(call(x, taps), expected), _core.num_threads())
 
 @fork
 def test_child_forked_before_any_kernel() -> None:
-    out = in_process(
+    out = with_helpers(
         """
 x, taps = data((64, 2, 28, 28))
 pid = os.fork()
@@ -253,7 +244,7 @@ print(os.waitpid(pid, 0)[1])
 
 @fork
 def test_fork_while_other_threads_run_kernels() -> None:
-    out = in_process(
+    out = with_helpers(
         """
 import threading
 torch.set_num_threads(2)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,18 +62,6 @@ class Lattice:
 
     def log_z(self) -> float:
         return float(np.log((self.values**self.n).sum()))
-
-
-def in_process(code: str, **environment: str) -> str:
-    """What Python code prints in a fresh process that can import this package and qcore."""
-    tests = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, **environment}
-    process = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout
 
 
 def with_threads(threads: int, make: Callable[[], Any]) -> Any:

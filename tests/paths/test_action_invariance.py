@@ -4,16 +4,13 @@ set, and direct calls of the compiled module that refuse what they can't compute
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from processes import with_isa
 from qcore import _core
 from qcore._ops.paths_action_composite import SCHEMES
 
@@ -105,23 +102,8 @@ def test_splits_of_the_batch_change_no_bit() -> None:
 
 
 @pytest.mark.parametrize("isa", _core.isa_available())
-def test_every_instruction_set_computes_the_same(isa: str, tmp_path: Path) -> None:
-    path = tmp_path / "results.pt"
-    code = f"""
-import torch
-from qcore import _core
-from paths.test_action_invariance import results
-torch.save((_core.isa(), results()), {str(path)!r})
-"""
-    tests = Path(__file__).parents[1]
-    environment = os.environ | {
-        "QCORE_ISA": isa,
-        "PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")]),
-    }
-    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    used, found = torch.load(path)
-    assert used == isa
+def test_every_instruction_set_computes_the_same(isa: str) -> None:
+    found = with_isa(isa, results)
     for (one, single), (two, _) in zip(found, reference(), strict=True):
         scale = float(two.abs().max()) if two.numel() else 0.0
         torch.testing.assert_close(one, two, rtol=0, atol=(3e-6 if single else 2e-12) * (scale + 1e-30))

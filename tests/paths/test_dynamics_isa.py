@@ -1,14 +1,15 @@
-"""HMC, Langevin motion and diffusion Monte Carlo with every instruction set: one process each."""
+"""HMC, Langevin motion and diffusion Monte Carlo with every instruction set: a process each."""
 
 from __future__ import annotations
 
 import pytest
 
+from processes import with_isa
 from qcore import _core
 from qcore.paths import dmc, hmc, langevin
 from qcore.paths._hmc_phi4 import field_model
 
-from .dynamics import assert_near, in_process
+from .dynamics import assert_near
 from .test_dmc import digest as dmc_digest
 from .test_hmc import QUARTIC
 from .test_hmc import digest as hmc_digest
@@ -28,11 +29,7 @@ def digests() -> str:
 
 @pytest.mark.skipif(len(FUSED) < 2, reason="needs two instruction sets with a fused multiply-add")
 def test_the_same_bits_from_every_fused_multiply_add() -> None:
-    code = "from paths.test_dynamics_isa import digests; print(digests())"
-    here, *others = FUSED if _core.isa() not in FUSED else [_core.isa(), *{*FUSED} - {_core.isa()}]
-    expected = digests() if here == _core.isa() else in_process(code, QCORE_ISA=here)
-    for isa in others:
-        assert in_process(code, QCORE_ISA=isa).split() == expected.split()
+    assert len({with_isa(isa, digests) for isa in FUSED}) == 1
 
 
 def samples_the_same_laws() -> None:
@@ -50,4 +47,4 @@ def samples_the_same_laws() -> None:
 
 @pytest.mark.parametrize("isa", OTHERS)
 def test_the_same_laws_from_the_others(isa: str) -> None:
-    in_process("from paths.test_dynamics_isa import *; samples_the_same_laws()", QCORE_ISA=isa)
+    with_isa(isa, samples_the_same_laws)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from processes import with_isa
 from qcore import _core
 from qcore.paths import CheckpointError, SampleResult, metropolis, run
 
@@ -93,46 +92,40 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*map(states, results), strict=True))
 
 
-CHAINS = """
-import hashlib, torch
-from qcore.paths import metropolis
-digest = hashlib.sha256()
-moves = ("single", "staging", "bisection", "displacement", "reflection")
-for dtype in (torch.float32, torch.float64):
-    for scheme in ("trapezoid", "takahashi-imada"):
-        r = metropolis([0.1, 0.2, 0.5, 0.0, 1.0], beta=2.0, slices=16, chains=21, sweeps=20, warmup=10,
-                       moves=moves, scheme=scheme, dtype=dtype, keep_chains=True, lags=(4,))
-        for value in (*r.state.values(), r.series):
-            digest.update(value.contiguous().numpy().tobytes())
-print(digest.hexdigest())
-"""
+def digest() -> str:
+    """Of the bits of chains of this process."""
+    bits = hashlib.sha256()
+    settings = {"beta": 2.0, "slices": 16, "chains": 21, "sweeps": 20, "warmup": 10, "lags": (4,)}
+    for dtype in (torch.float32, torch.float64):
+        for scheme in ("trapezoid", "takahashi-imada"):
+            r = metropolis(
+                [0.1, 0.2, 0.5, 0.0, 1.0],
+                moves=EVERY_MOVE,
+                scheme=scheme,
+                dtype=dtype,
+                keep_chains=True,
+                **settings,
+            )
+            for value in (*r.state.values(), r.series):
+                bits.update(value.contiguous().numpy().tobytes())
+    return bits.hexdigest()
 
 
 def test_chains_are_the_same_with_every_fused_multiply_add() -> None:
-    digests = []
-    for isa in _core.isa_available():
-        if isa in ("x86-64-v2", "baseline"):
-            continue
-        environment = {**os.environ, "QCORE_ISA": isa}
-        done = subprocess.run(
-            [sys.executable, "-c", CHAINS], env=environment, capture_output=True, text=True, check=True
-        )
-        digests.append(done.stdout)
-    assert len(set(digests)) <= 1
+    fused = [isa for isa in _core.isa_available() if isa not in ("x86-64-v2", "baseline")]
+    assert len({with_isa(isa, digest) for isa in fused}) <= 1
+
+
+def quartic_x2() -> tuple[float, float]:
+    """<x^2> of a quartic oscillator, and its error."""
+    moves = ("single", "staging", "displacement")
+    settings = {"slices": 16, "chains": 64, "sweeps": 800, "warmup": 200, "segment": 8, "seed": 1}
+    r = metropolis([0, 0, 0.5, 0, 1.0], beta=2.0, moves=moves, **settings)
+    return r["x2"].mean, r["x2"].error
 
 
 def test_the_plainest_instruction_set_samples_as_well() -> None:
-    code = (
-        "from qcore.paths import metropolis\n"
-        "r = metropolis([0, 0, 0.5, 0, 1.0], beta=2.0, slices=16, chains=64, sweeps=800, warmup=200, "
-        "moves=('single', 'staging', 'displacement'), segment=8, seed=1)\n"
-        "print(r['x2'].mean, r['x2'].error)"
-    )
-    environment = {**os.environ, "QCORE_ISA": _core.isa_available()[0]}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    mean, error = map(float, done.stdout.split())
+    mean, error = with_isa(_core.isa_available()[0], quartic_x2)
     assert abs(mean - LATTICE["trapezoid"][0]) < 4 * error
     assert error < 0.01
 

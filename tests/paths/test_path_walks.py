@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import Tensor
 
+from processes import with_isa
 from qcore import _core
 from qcore.residual import path_sum
 from qcore.stencil import residual_chain
@@ -215,27 +213,20 @@ def test_gates_at_nan_are_those_of_the_derivative(at: int) -> None:
     assert (jacobian.reshape(6, 6).diagonal() != 0).all()
 
 
-CODE = """
-import torch
-from qcore.residual import path_sum
-from qcore.stencil import residual_chain
-g = torch.Generator().manual_seed(0)
-taps = 0.3 * torch.randn(6, 1, 3, 3, dtype=torch.float64, generator=g)
-x = torch.randn(1, 1, 5, 7, dtype=torch.float64, generator=g)
-found = path_sum(taps, x).weights
-jacobian = torch.autograd.functional.jacobian(lambda field: residual_chain(field, taps), x)
-torch.testing.assert_close(found, jacobian.reshape(1, 35, 35), rtol=1e-12, atol=1e-13)
-log = path_sum(taps, x, domain="log")
-torch.testing.assert_close(log.signs * log.log_weights.exp(), found, rtol=1e-12, atol=1e-300)
-"""
+def agrees_with_the_jacobian() -> None:
+    g = torch.Generator().manual_seed(0)
+    taps = 0.3 * torch.randn(6, 1, 3, 3, dtype=torch.float64, generator=g)
+    x = torch.randn(1, 1, 5, 7, dtype=torch.float64, generator=g)
+    found = path_sum(taps, x).weights
+    jacobian = torch.autograd.functional.jacobian(lambda field: residual_chain(field, taps), x)
+    torch.testing.assert_close(found, jacobian.reshape(1, 35, 35), rtol=1e-12, atol=1e-13)
+    log = path_sum(taps, x, domain="log")
+    torch.testing.assert_close(log.signs * log.log_weights.exp(), found, rtol=1e-12, atol=1e-300)
 
 
 @pytest.mark.parametrize("isa", [isa for isa in _core.isa_available() if isa != _core.isa()])
 def test_other_instruction_sets(isa: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], env={**os.environ, "QCORE_ISA": isa}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    with_isa(isa, agrees_with_the_jacobian)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from scipy import special
 
+from processes import with_isa
 from qcore import _core
 from qcore.paths import transfer
 
@@ -269,47 +267,36 @@ def test_nan_and_infinity_stay_where_paths_take_them():
         assert torch.equal(out[2].isinf().nonzero().flatten(), torch.arange(37, 44))
 
 
-ISA_CODE = """
-import torch
-from qcore import _core
-from paths.transfer_oracle import step_by_step
-from qcore.paths import transfer
-assert _core.isa() == {isa!r}
-torch.manual_seed(1)
-for dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128):
-    for sites, kernel in ((28, 3), (301, 33)):
-        psi = torch.randn(3, sites, dtype=dtype, requires_grad=True)
-        taps = (torch.randn(2, 1, kernel, dtype=dtype) / kernel**0.5).requires_grad_()
-        gates = torch.randn(1, 3, sites, dtype=dtype, requires_grad=True)
-        name = "complex" if dtype.is_complex else "real"
-        tolerance = 1e-4 if torch.finfo(dtype).eps > 1e-10 else 1e-12
-        for boundary in ("zero", "periodic"):
-            out = transfer(psi, taps, gates=gates, boundary=boundary, semiring=name)
-            plain = step_by_step(psi, taps, gates, 2, boundary)
-            w = torch.randn_like(out)
-            mine = torch.autograd.grad(out, (psi, taps, gates), w)
-            theirs = torch.autograd.grad(plain, (psi, taps, gates), w)
-            for a, b in zip((out, *mine), (plain, *theirs)):
-                assert (a - b).abs().max() < tolerance * b.abs().max()
-            if dtype.is_complex:
-                continue
-            logs = [t.detach().abs().log().requires_grad_() for t in (psi, taps, gates)]
-            out = transfer(logs[0], logs[1], gates=logs[2], boundary=boundary, semiring="log")
-            plain = step_by_step(*(t.exp() for t in logs), 2, boundary).log()
-            mine, theirs = (torch.autograd.grad(o, logs, w) for o in (out, plain))
-            for a, b in zip((out, *mine), (plain, *theirs)):
-                assert (a - b).abs().max() < tolerance * b.abs().max()
-            best = transfer(logs[0], logs[1], gates=logs[2], boundary=boundary, semiring="max")
-            assert (best <= out + 1e-5).all() and (best > out - 2 * 4.0).all()
-"""
+def agrees_with_plain_steps() -> None:
+    torch.manual_seed(1)
+    for dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+        for sites, kernel in ((28, 3), (301, 33)):
+            psi = torch.randn(3, sites, dtype=dtype, requires_grad=True)
+            taps = (torch.randn(2, 1, kernel, dtype=dtype) / kernel**0.5).requires_grad_()
+            gates = torch.randn(1, 3, sites, dtype=dtype, requires_grad=True)
+            name = "complex" if dtype.is_complex else "real"
+            tolerance = 1e-4 if torch.finfo(dtype).eps > 1e-10 else 1e-12
+            for boundary in ("zero", "periodic"):
+                out = transfer(psi, taps, gates=gates, boundary=boundary, semiring=name)
+                plain = step_by_step(psi, taps, gates, 2, boundary)
+                w = torch.randn_like(out)
+                mine = torch.autograd.grad(out, (psi, taps, gates), w)
+                theirs = torch.autograd.grad(plain, (psi, taps, gates), w)
+                for a, b in zip((out, *mine), (plain, *theirs), strict=True):
+                    assert (a - b).abs().max() < tolerance * b.abs().max()
+                if dtype.is_complex:
+                    continue
+                logs = [t.detach().abs().log().requires_grad_() for t in (psi, taps, gates)]
+                out = transfer(logs[0], logs[1], gates=logs[2], boundary=boundary, semiring="log")
+                plain = step_by_step(*(t.exp() for t in logs), 2, boundary).log()
+                mine, theirs = (torch.autograd.grad(o, logs, w) for o in (out, plain))
+                for a, b in zip((out, *mine), (plain, *theirs), strict=True):
+                    assert (a - b).abs().max() < tolerance * b.abs().max()
+                best = transfer(logs[0], logs[1], gates=logs[2], boundary=boundary, semiring="max")
+                assert (best <= out + 1e-5).all()
+                assert (best > out - 2 * 4.0).all()
 
 
 @pytest.mark.parametrize("isa", _core.isa_available())
 def test_every_instruction_set(isa):
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, "QCORE_ISA": isa}
-    run = subprocess.run(
-        [sys.executable, "-c", ISA_CODE.format(isa=isa)], env=env, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    with_isa(isa, agrees_with_plain_steps)

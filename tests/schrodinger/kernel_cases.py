@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,20 +155,6 @@ def dense(case: Case) -> Result:
     every = case.save_every
     frames = torch.stack(states[every::every]).numpy() if every and case.stages >= every else None
     return Result(states[-1].numpy(), frames)
-
-
-def in_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a fresh process that can import this package and qcore."""
-    tests = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def distance(found: np.ndarray, expected: np.ndarray) -> float:

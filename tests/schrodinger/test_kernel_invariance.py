@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from processes import with_isa
 from qcore import _core
 
 from .kernel_cases import (
@@ -21,7 +20,6 @@ from .kernel_cases import (
     Gradients,
     dense,
     distance,
-    in_process,
     make_case,
     pull,
     run,
@@ -100,19 +98,14 @@ def test_a_shared_potential_gives_the_bits_of_copies_of_it() -> None:
         np.testing.assert_array_equal(run(case).out, run(copies).out)
 
 
-def isa_results(path: str) -> None:
-    """Run the suite in this process and save what comes out."""
-    Path(path).write_bytes(pickle.dumps((_core.isa(), [everything(case) for case in suite()])))
+def isa_results() -> list[list[np.ndarray]]:
+    """What comes out of the suite in this process."""
+    return [everything(case) for case in suite()]
 
 
 @pytest.mark.parametrize("isa", _core.isa_available())
-def test_every_instruction_set_agrees(isa: str, tmp_path: Path) -> None:
-    path = tmp_path / "results"
-    code = f"from schrodinger.test_kernel_invariance import isa_results; isa_results({str(path)!r})"
-    process = in_process(code, QCORE_ISA=isa)
-    assert process.returncode == 0, process.stderr
-    used, found = pickle.loads(path.read_bytes())
-    assert used == isa
+def test_every_instruction_set_agrees(isa: str) -> None:
+    found = with_isa(isa, isa_results)
     for case, arrays in zip(suite(), found, strict=True):
         narrow = case.arithmetic == F32
         single = case.psi.dtype in (np.complex64, np.float32)

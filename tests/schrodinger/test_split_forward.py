@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from processes import with_isa
 from qcore import _core
 
 from .split_problems import (
@@ -240,30 +238,15 @@ def test_the_rest_of_the_batch_does_not_change_a_bit() -> None:
             assert torch.equal(run(alone, psi[rows])[0], apart[rows])
 
 
-def isa_results(path: str) -> None:
-    """Run the cases in this process and save what comes out."""
+def isa_results() -> list[Any]:
+    """What comes out of the cases in this process."""
     torch.manual_seed(0)
-    torch.save((_core.isa(), [run(p, psi, save_every=2) for p, psi in many()]), path)
+    return [tuple(run(p, psi, save_every=2)) for p, psi in many()]
 
 
 @pytest.mark.parametrize("isa", _core.isa_available())
-def test_every_instruction_set_gives_what_the_plain_kernel_gives(isa: str, tmp_path: Path) -> None:
-    path = tmp_path / "results.pt"
-    tests = str(Path(__file__).resolve().parent.parent)
-    code = f"from schrodinger.test_split_forward import isa_results; isa_results({str(path)!r})"
-    search = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": search, "QCORE_ISA": isa}
-    process = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    used, found = torch.load(path)
-    assert used == isa
+def test_every_instruction_set_gives_what_the_plain_kernel_gives(isa: str) -> None:
+    found = with_isa(isa, isa_results)
     torch.manual_seed(0)
     for (p, psi), results in zip(many(), found, strict=True):
         tolerance = 1e-4 if p.fast else ROUNDING[psi.dtype]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from processes import with_isa
 from qcore import _core
 
 from .kernels import (
@@ -203,36 +201,21 @@ def isa_suite() -> list[Chain]:
     return chains
 
 
-def isa_results(path: str) -> None:
-    """Run the suite in this process and save what comes out."""
+def isa_results() -> list[tuple[Any, ...]]:
+    """What comes out of the suite in this process."""
     torch.manual_seed(0)
     found = []
     for chain in isa_suite():
         grad_y, grad_states = cotangents(chain)
         result = run_backward(chain, grad_y, grad_states)
         found.append((grad_y, grad_states, tuple(run(chain)), tuple(result), own_trajectory(chain)))
-    torch.save((_core.isa(), found), path)
-
-
-def in_process(code: str, timeout: float = 120.0, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a fresh process that can import this package and qcore."""
-    tests = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, **environment}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    return found
 
 
 @pytest.mark.parametrize("isa", _core.isa_available())
-def test_every_instruction_set_agrees_with_the_oracle(isa: str, tmp_path: Path) -> None:
+def test_every_instruction_set_agrees_with_the_oracle(isa: str) -> None:
     """And so with every other one, and with the reference kernel."""
-    path = tmp_path / "results.pt"
-    code = f"from stencil.test_threads_and_isa import isa_results; isa_results({str(path)!r})"
-    process = in_process(code, QCORE_ISA=isa)
-    assert process.returncode == 0, process.stderr
-    used, found = torch.load(path)
-    assert used == isa
+    found = with_isa(isa, isa_results)
     torch.manual_seed(0)
     for chain, (grad_y, grad_states, forward, backward, own) in zip(isa_suite(), found, strict=True):
         states = trajectory(chain)
