@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from devices import SEED, Elsewhere, emulation, require
+from devices import Elsewhere, kernels, require, wanted
 
 if find_spec("hypothesis"):
     from hypothesis import HealthCheck, settings
@@ -62,22 +63,26 @@ def device(request: pytest.FixtureRequest) -> Elsewhere:
     return Elsewhere(request.param)
 
 
+# Tests of what kernels compute: with a GPU all of them run on its kernels as well.
+NUMERICAL = {"nn", "paths", "residual", "schrodinger", "stencil"}
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked `everywhere` run on the CPU, in the emulation of the GPU kernels, and on a GPU."""
-    if metafunc.definition.get_closest_marker("everywhere"):
+    """Tests marked `everywhere` run in the emulation of the GPU kernels too, and numerical ones on a GPU."""
+    test = metafunc.definition
+    numerical = test.path.parent.name in NUMERICAL and not test.get_closest_marker("host")
+    places: list[Any] = ["cpu"]
+    if test.get_closest_marker("everywhere") or (numerical and wanted("TEST_EMULATED")):
+        places.append("shuffled")
+    if numerical and (torch.cuda.is_available() or wanted("REQUIRE_CUDA")):
+        places.append(pytest.param("cuda", marks=pytest.mark.cuda))
+    if len(places) > 1:
         metafunc.fixturenames.append("_where")
-        places = ["cpu", "emulated", pytest.param("cuda", marks=pytest.mark.cuda)]
         metafunc.parametrize("_where", places, indirect=True)
 
 
 @pytest.fixture
 def _where(request: pytest.FixtureRequest) -> Iterator[None]:
     require(request.param)
-    if request.param == "emulated":
-        with emulation(SEED):
-            yield
-    elif request.param == "cuda":
-        with torch.device("cuda"):  # what the test makes lies there
-            yield
-    else:
+    with kernels(request.param):
         yield

@@ -6,12 +6,15 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
+from devices import ON_HOST, Kernels
 from qcore import _core
 from qcore._ops import _device
 from qcore.stencil import residual_chain
@@ -126,3 +129,39 @@ def test_the_gpu_module_has_the_functions_of_the_core() -> None:
     assert missing <= {"philox", "vector_function"}, missing
     for name in names - missing:
         assert inspect.getdoc(getattr(emulated, name)) == inspect.getdoc(getattr(_core, name))
+
+
+def test_calls_on_copies() -> None:
+    """Tests of the CPU run on a GPU's kernels through `Kernels`: layouts arrive there, results come back."""
+    seen: dict[str, tuple[int, tuple[int, ...], int]] = {}
+
+    def shift(
+        x: torch.Tensor, same: torch.Tensor, c: torch.Tensor, out: torch.Tensor | None, by: int
+    ) -> None:
+        """shift(x: object, same: object, c: object, out: object, by: typing.SupportsInt) -> None"""
+        for name, tensor in {"x": x, "same": same, "c": c}.items():
+            seen[name] = (tensor.storage_offset(), tensor.stride(), tensor.untyped_storage().data_ptr())
+        x += by
+        assert out is None
+
+    base = torch.zeros(4, 6)
+    x, c = base[1:, ::2], torch.ones(1)
+    Kernels(SimpleNamespace(shift=shift), "cpu").shift(x, base.t(), c, None, 3)
+    assert seen["x"][:2] == (6, (6, 2))
+    assert seen["same"][:2] == (0, (1, 6))
+    assert seen["x"][2] == seen["same"][2] != base.data_ptr()  # a copy of their storage, and one
+    assert seen["c"][2] == c.data_ptr()  # a setting stays on the host
+    expected = torch.zeros(4, 6)
+    expected[1:, ::2] = 3
+    torch.testing.assert_close(base, expected)
+
+
+def test_settings_on_the_host_are_those_of_the_bindings() -> None:
+    sources = "".join(p.read_text() for p in (Path(__file__).parents[2] / "csrc/bindings").glob("*.cpp"))
+    arrays = re.findall(r'\b(HostArray|OptionalArray|Array) a\w+\(\w+, "(\w+)"([^)]*)\)', sources)
+    always = {name for kind, name, memory in arrays if kind == "HostArray" or memory == ", Memory::host"}
+    assert always == ON_HOST
+    # and where they are no tables, potentials
+    assert {name for _, name, memory in arrays if "?" in memory or "potential_memory" in memory} <= {
+        "potential"
+    }

@@ -154,6 +154,7 @@ def _kept(f: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> int:
     return every
 
 
+@pytest.mark.host
 def test_states_are_traced_back_only_where_that_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     psi = draw(1, 2, 6, dtype=torch.complex128).requires_grad_()
     d, u = draw(2, 6), draw(3, 5, dtype=torch.complex128)
