@@ -57,8 +57,10 @@ __device__ void products(T (&re)[U], T (&im)[U], Pointer<const T> line, std::int
 #pragma unroll
             for (int u = 0; u < U; ++u) {
                 const int at = (r + u) % U;
-                re[u] += tap * a[at] - part * b[at];
-                im[u] += tap * b[at] + part * a[at];
+                re[u] += tap * a[at];  // apart, so that each is one fused multiply-add
+                im[u] += tap * b[at];
+                re[u] -= part * b[at];
+                im[u] += part * a[at];
             }
             a[r] = line[k + r + U];
             b[r] = other[k + r + U];
@@ -149,8 +151,10 @@ __device__ void correlate(const Arrays<T>& a, Pointer<const T> gated, Pointer<co
                     for (int r = 0; r < R; ++r) {
                         const int at = (r + s) % R;
                         if constexpr (planes == 2) {
-                            part[2 * r] += re * window[2 * at] + im * window[2 * at + 1];
-                            part[2 * r + 1] += im * window[2 * at] - re * window[2 * at + 1];
+                            part[2 * r] += re * window[2 * at];
+                            part[2 * r + 1] += im * window[2 * at];
+                            part[2 * r] += im * window[2 * at + 1];
+                            part[2 * r + 1] -= re * window[2 * at + 1];
                         } else {
                             part[r] += re * window[at];
                         }
