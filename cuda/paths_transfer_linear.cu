@@ -3,7 +3,7 @@
 // The pull-back goes over the segments between kept states from the last to the first: it runs a segment once more, with its
 // states into global memory, and then back through it. Gradients to taps: a warp has a few neighbouring taps, its lanes
 // stretches of sites.
-#include "paths_transfer_launch.hpp"
+#include "paths_transfer_tiles.hpp"
 
 namespace qcore::transfer {
 

@@ -3,7 +3,7 @@
 // (csrc/paths/transfer_log.hpp). There is no exponential or logarithm inside the steps: a tap costs about four operations
 // instead of one.
 #include "paths_scaled.hpp"
-#include "paths_transfer_launch.hpp"
+#include "paths_transfer_tiles.hpp"
 
 namespace qcore::transfer {
 

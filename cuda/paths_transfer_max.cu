@@ -2,7 +2,7 @@
 //
 // Which tap each entry came by is kept in global memory while a segment between two kept states is gone through once more;
 // gradients then are gathered along these, so that their sums have an order, and a path is followed by one thread.
-#include "paths_transfer_launch.hpp"
+#include "paths_transfer_tiles.hpp"
 
 namespace qcore::transfer {
 
