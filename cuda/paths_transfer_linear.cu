@@ -3,7 +3,7 @@
 // The pull-back goes over the segments between kept states from the last to the first: it runs a segment once more, with its
 // states into global memory, and then back through it. Gradients to taps: a warp has a few neighbouring taps, its lanes
 // stretches of sites.
-#include "paths_transfer_tiles.hpp"
+#include "paths_transfer_tiles_adjoint.hpp"
 
 namespace qcore::transfer {
 
@@ -128,13 +128,13 @@ struct Linear {
     }
 };
 
-// sums[k] += sum_x gated(x) conj(psi(x + k)). The window of R entries goes round in registers.
+// sums[k] += sum_x gated(x) conj(psi(x + k)) over `sites` sites. The window of R entries goes round in registers.
 template <class Rule, class T>
-__device__ void correlate(const Arrays<T>& a, Pointer<const T> gated, Pointer<const T> psi, Pointer<double> sums) {
+__device__ void correlate(const Arrays<T>& a, std::int64_t sites, Pointer<const T> gated, Pointer<const T> psi, Pointer<double> sums) {
     constexpr int R = Rule::reach, planes = Rule::planes, block = 16 * R;  // sites that are summed in T
     const std::int64_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    const std::int64_t stretch = ((a.sites + 31) / 32) | 1, begin = lane * stretch, halo = a.kernel / 2;
-    const std::int64_t end = begin + stretch < a.sites ? begin + stretch : a.sites;
+    const std::int64_t stretch = ((sites + 31) / 32) | 1, begin = lane * stretch, halo = a.kernel / 2;
+    const std::int64_t end = begin + stretch < sites ? begin + stretch : sites;
     for (std::int64_t k = warp * R; k < a.kernel; k += warps * R) {
         double total[R * planes]{};
         for (std::int64_t first = begin; first < end; first += block) {
@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(most_threads) linear_adjoint_kernel(const Arra
                 __syncthreads();
                 if (a.sum_taps) {
                     const std::int64_t to = (a.tap_batch == 1 ? task * tap_rows : 0) + a.tap_row(t, b);
-                    correlate<Rule, T>(a, gated, run.now, a.sum_taps + to * a.kernel * planes);
+                    correlate<Rule, T>(a, a.sites, gated, run.now, a.sum_taps + to * a.kernel * planes);
                 }
                 for (std::int64_t x = first_item() * U; x < a.sites; x += next_item() * U) {
                     Value sum[U];
@@ -262,9 +262,57 @@ __global__ void __launch_bounds__(most_threads) linear_adjoint_kernel(const Arra
 }
 
 template <class Rule>
+__global__ void __launch_bounds__(most_threads)
+    linear_back_kernel(const Arrays<typename Rule::Scalar> a, const Tiling tiling, const Back<typename Rule::Scalar> back) {
+    using T = typename Rule::Scalar;
+    using Value = typename Rule::Value;
+    constexpr int planes = Rule::planes, U = Rule::sites;
+    SharedMemory shared;
+    Tile<Rule> tile(a, tiling, shared);
+    const Pointer<T> reversed = shared.array<T>(static_cast<int>(Rule::tap_numbers(a.kernel))), gated = tile.next;
+    const std::int64_t row = a.sites * planes;
+    back.each_tile(a, tiling, [&](std::int64_t b, std::int64_t number) {
+        tile.begin(b, number, 1);
+        tile.load(back.before);
+        tile.prepare(back.step);
+        Rule::reverse(reversed, a.kernel, tile.taps);
+        const Pointer<const T> pulled = back.pulled + b * row;
+        tile.each_known([&](std::int64_t i, std::int64_t x) {
+            const Value g = Rule::kept(pulled, 0, x);
+            tile.put(gated, i, a.factor ? Rule::times_conj(g, tile.factor_at(i)) : g);
+        });
+        __syncthreads();
+        if (back.sum_factor)
+            tile.each_own_group([&](std::int64_t i, std::int64_t x, int some) {
+                Value before[U];
+                Rule::products(before, Pointer<const T>(tile.now) + i, a.size, tile.taps, a.kernel);
+                const Pointer<double> sums = back.sum_factor + a.factor_row(back.step, b) * row;
+#pragma unroll
+                for (int u = 0; u < U; ++u) {
+                    if (u >= some) break;
+                    const Value product = Rule::times_conj(Rule::kept(pulled, 0, x + u), before[u]);
+                    for (int c = 0; c < planes; ++c) sums[(x + u) * planes + c] += static_cast<double>(product.of[c]);
+                }
+            });
+        if (back.tap_sums)
+            correlate<Rule, T>(a, tile.own(), gated + tile.inset(), tile.now + tile.inset(),
+                               back.tap_sums + tile.number() * a.kernel * planes);
+        tile.each_own_group([&](std::int64_t i, std::int64_t x, int some) {
+            Value sum[U];
+            Rule::products(sum, Pointer<const T>(gated) + i, a.size, reversed, a.kernel);
+#pragma unroll
+            for (int u = 0; u < U; ++u)
+                if (u < some) Rule::keep(sum[u], back.to + b * row, 0, x + u);
+        });
+    });
+}
+
+template <class Rule>
 void run_linear_adjoint(const Plan& p) {
     using T = typename Rule::Scalar;
     constexpr int planes = Rule::planes;
+    if (const Tiling tiling = tiling_of<Rule>(p); tiling.tiles)
+        return run_adjoint_in_tiles<Rule>(p, tiling, linear_back_kernel<Rule>, false, Rule::tap_numbers(p.kernel));
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Rule>(p);
     const std::int64_t states = (a.segment + 1) * (a.sites * planes + 1);

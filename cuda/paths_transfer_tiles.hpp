@@ -77,6 +77,7 @@ class Tile {
         return left < tiling_.width ? left : tiling_.width;
     }
     __device__ std::int64_t inset() const { return inset_; }
+    __device__ std::int64_t number() const { return problem * tiling_.tiles + origin_ / tiling_.width; }  // among all problems' tiles
 
     // A state as they are kept, or psi where that is null.
     __device__ Value given(Pointer<const T> state, std::int64_t x) const {
@@ -133,6 +134,12 @@ class Tile {
             if (end > a_.sites - first) end = a_.sites - first;
         }
         for (std::int64_t i = begin + first_item() * U; i < end; i += next_item() * U) sum(i, end);
+    }
+    // f(i, x, n) for every U entries of the tile itself, of which n are in it, from entry i and site x on.
+    template <class F>
+    __device__ void each_own_group(F&& f) const {
+        for (std::int64_t i = first_item() * U; i < own(); i += next_item() * U)
+            f(inset_ + i, origin_ + i, own() - i < U ? static_cast<int>(own() - i) : U);
     }
     // One step; the new state is then `now`. products(sum, i) works out the sums of U entries from i on.
     template <class F>
@@ -210,7 +217,7 @@ Tiling tiling_of(const Plan& p) {
     using T = typename Rule::Scalar;
     constexpr std::int64_t few = 64, long_line = 8192, longest_line = 32768, tiles = 256, most_steps = 32, most_bytes = 96 << 10;
     constexpr std::int64_t unit = 32 * Rule::sites, most_width = (16 << 10) / static_cast<std::int64_t>(Rule::planes * sizeof(T));
-    if (p.scaled || p.steps == 0 || p.sites < (p.batch > few ? longest_line : long_line)) return {};
+    if (p.scaled || p.steps == 0 || p.batch == 0 || p.sites < (p.batch > few ? longest_line : long_line)) return {};
     Tiling t;
     t.reach = (p.kernel / 2 + Rule::sites - 1) / Rule::sites * Rule::sites;
     t.width = unit * std::clamp<std::int64_t>(p.sites / (tiles * unit), 2, most_width / unit);
