@@ -130,7 +130,8 @@ struct Linear {
 
 // sums[k] += sum_x gated(x) conj(psi(x + k)) over `sites` sites. The window of R entries goes round in registers.
 template <class Rule, class T>
-__device__ void correlate(const Arrays<T>& a, std::int64_t sites, Pointer<const T> gated, Pointer<const T> psi, Pointer<double> sums) {
+__device__ void correlate(const Arrays<T>& a, std::int64_t sites, Pointer<const T> gated, Pointer<const T> psi,
+                          Pointer<double> sums) {
     constexpr int R = Rule::reach, planes = Rule::planes, block = 16 * R;  // sites that are summed in T
     const std::int64_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     const std::int64_t stretch = ((sites + 31) / 32) | 1, begin = lane * stretch, halo = a.kernel / 2;

@@ -145,8 +145,8 @@ struct Log {
 
 // sums[k] += taps_k sum_x r(x) psi(x + k) over `sites` sites, warp by warp.
 template <class T>
-__device__ void correlate(const Arrays<T>& a, std::int64_t sites, Pointer<const T> ratio, Pointer<const T> psi, Pointer<const T> taps,
-                          Pointer<double> sums) {
+__device__ void correlate(const Arrays<T>& a, std::int64_t sites, Pointer<const T> ratio, Pointer<const T> psi,
+                          Pointer<const T> taps, Pointer<double> sums) {
     using X = Scaled<T>;
     constexpr T limit = T(X::bias - 2);
     const std::int64_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32, halo = a.kernel / 2;

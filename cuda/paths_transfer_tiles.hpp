@@ -41,7 +41,8 @@ class Tile {
     __device__ Tile(const Arrays<T>& a, const Tiling& tiling, SharedMemory& shared)
         : now(shared.array<T>(static_cast<int>(planes * a.size))), next(shared.array<T>(static_cast<int>(planes * a.size))),
           taps(shared.array<T>(static_cast<int>(Rule::tap_numbers(a.kernel)))),
-          factor(shared.array<T>(a.factor ? static_cast<int>(planes * a.size) : 0)), a_(a), tiling_(tiling), halo_(a.kernel / 2) {}
+          factor(shared.array<T>(a.factor ? static_cast<int>(planes * a.size) : 0)), a_(a), tiling_(tiling),
+          halo_(a.kernel / 2) {}
 
     // What the constructor takes.
     static std::int64_t numbers(std::int64_t size, int kernel, bool with_factor) {
@@ -77,7 +78,12 @@ class Tile {
         return left < tiling_.width ? left : tiling_.width;
     }
     __device__ std::int64_t inset() const { return inset_; }
-    __device__ std::int64_t number() const { return problem * tiling_.tiles + origin_ / tiling_.width; }  // among all problems' tiles
+    // Among all problems' tiles.
+    __device__ std::int64_t number() const { return problem * tiling_.tiles + origin_ / tiling_.width; }
+    // The site of entry i, or -1 where it is another tile's.
+    __device__ std::int64_t own_site(std::int64_t i) const {
+        return i >= inset_ && i < inset_ + own() ? origin_ + i - inset_ : -1;
+    }
 
     // A state as they are kept, or psi where that is null.
     __device__ Value given(Pointer<const T> state, std::int64_t x) const {
@@ -224,7 +230,9 @@ Tiling tiling_of(const Plan& p) {
     // About as many as make a launch's share of a step as long as working out what tiles have in common.
     t.steps = std::clamp<std::int64_t>(std::min(512 / p.kernel, t.width / std::max<std::int64_t>(t.reach, 1)), 1, most_steps);
     const std::int64_t size = t.span(t.steps) + p.kernel + 6;
-    if (Tile<Rule>::numbers(size, static_cast<int>(p.kernel), p.factor) * static_cast<std::int64_t>(sizeof(T)) > most_bytes) return {};
+    // Of a tile, and the taps once more for the way back.
+    const std::int64_t numbers = Tile<Rule>::numbers(size, static_cast<int>(p.kernel), p.factor) + Rule::tap_numbers(p.kernel);
+    if (numbers * static_cast<std::int64_t>(sizeof(T)) > most_bytes) return {};
     t.tiles = (p.sites + t.width - 1) / t.width;
     return t;
 }

@@ -27,7 +27,8 @@ struct Back {
 
 // The gradient to taps of a step from the sums of its tiles, which begin anew. A warp adds up those of one tap.
 template <class T>
-__global__ void gather_taps_kernel(Pointer<double> sums, std::int64_t rows, std::int64_t parts, std::int64_t count, Pointer<T> out) {
+__global__ void gather_taps_kernel(Pointer<double> sums, std::int64_t rows, std::int64_t parts, std::int64_t count,
+                                   Pointer<T> out) {
     const std::int64_t lane = threadIdx.x % 32;
     for (std::int64_t i = cuda::thread() / 32; i < rows * count; i += cuda::threads() / 32) {
         double total = 0;

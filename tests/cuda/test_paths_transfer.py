@@ -13,6 +13,8 @@ from qcore._ops import paths_transfer as ops
 
 DTYPES = {"linear": (torch.float32, torch.float64, torch.complex64, torch.complex128)}
 REAL = (torch.float32, torch.float64)
+# Of lines from 8192 sites on many blocks share one: tiles of 320 sites (float32) or 192.
+LONG = 8192
 CASES = [(s, d) for s in ("linear", "log", "max") for d in DTYPES.get(s, REAL)]
 
 
@@ -209,6 +211,17 @@ def test_best_path(device: Elsewhere, boundary: str, steps: int) -> None:
     assert torch.equal(device.run(ops.best_path, *arguments), ops.best_path(*arguments))
 
 
+@pytest.mark.parametrize("sites", [19, LONG])
+def test_path_of_a_nan(device: Elsewhere, sites: int) -> None:
+    """A tap that is NaN leads from beyond the line, where there is no site."""
+    psi, taps, factor, *_ = _problem("max", torch.float64, 2, sites, 5, 4)
+    taps[..., 4] = torch.nan
+    ends = torch.tensor([sites - 1, 3])
+    found = device.run(ops.best_path, psi, taps, factor, ends, 4, "zero")
+    assert found[0].tolist() == [-1, -1, -1, -1, sites - 1]
+    assert found[1].tolist() == [11, 9, 7, 5, 3]
+
+
 @pytest.mark.parametrize("semiring", ["linear", "log", "max"])
 def test_nan_stays(device: Elsewhere, semiring: str) -> None:
     """It spreads as far as on the CPU."""
@@ -227,10 +240,6 @@ def test_lines_beyond_shared_memory(device: Elsewhere, semiring: str) -> None:
     if semiring == "max":
         arguments = *tensors[:3], torch.tensor([7, 16000]), 2, "zero"
         assert torch.equal(device.run(ops.best_path, *arguments), ops.best_path(*arguments))
-
-
-# Of lines from 8192 sites on many blocks share one: tiles of 320 sites (float32) or 192.
-LONG = 8192
 
 
 @pytest.mark.parametrize(("semiring", "dtype"), CASES)
