@@ -277,9 +277,14 @@ __global__ void __launch_bounds__(most_threads)
         tile.load(back.before);
         tile.prepare(back.step);
         Rule::reverse(reversed, a.kernel, tile.taps);
-        const Pointer<const T> pulled = back.pulled + b * row;
+        const T by = back.by ? back.by[b] : T(1), first = back.first ? back.first[b] : T(1);
+        const auto pulled = [&](std::int64_t x) {
+            Value g = Rule::kept(back.pulled + b * row, 0, x);
+            for (int c = 0; c < planes; ++c) g.of[c] *= by;
+            return g;
+        };
         tile.each_known([&](std::int64_t i, std::int64_t x) {
-            const Value g = Rule::kept(pulled, 0, x);
+            const Value g = pulled(x);
             tile.put(gated, i, a.factor ? Rule::times_conj(g, tile.factor_at(i)) : g);
         });
         __syncthreads();
@@ -291,7 +296,7 @@ __global__ void __launch_bounds__(most_threads)
 #pragma unroll
                 for (int u = 0; u < U; ++u) {
                     if (u >= some) break;
-                    const Value product = Rule::times_conj(Rule::kept(pulled, 0, x + u), before[u]);
+                    const Value product = Rule::times_conj(pulled(x + u), before[u]);
                     for (int c = 0; c < planes; ++c) sums[(x + u) * planes + c] += static_cast<double>(product.of[c]);
                 }
             });
@@ -302,8 +307,11 @@ __global__ void __launch_bounds__(most_threads)
             Value sum[U];
             Rule::products(sum, Pointer<const T>(gated) + i, a.size, reversed, a.kernel);
 #pragma unroll
-            for (int u = 0; u < U; ++u)
-                if (u < some) Rule::keep(sum[u], back.to + b * row, 0, x + u);
+            for (int u = 0; u < U; ++u) {
+                if (u >= some) break;
+                for (int c = 0; c < planes; ++c) sum[u].of[c] *= first;
+                Rule::keep(sum[u], back.to + b * row, 0, x + u);
+            }
         });
     });
 }
@@ -313,7 +321,8 @@ void run_linear_adjoint(const Plan& p) {
     using T = typename Rule::Scalar;
     constexpr int planes = Rule::planes;
     if (const Tiling tiling = tiling_of<Rule>(p); tiling.tiles)
-        return run_adjoint_in_tiles<Rule>(p, tiling, linear_back_kernel<Rule>, false, Rule::tap_numbers(p.kernel));
+        return (p.scaled ? run_adjoint_in_tiles<Rule, ScaledSegment> : run_adjoint_in_tiles<Rule, Segment>)(
+            p, tiling, linear_back_kernel<Rule>, false, Rule::tap_numbers(p.kernel));
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Rule>(p);
     const std::int64_t states = (a.segment + 1) * (a.sites * planes + 1);
@@ -330,14 +339,20 @@ void run_linear_adjoint(const Plan& p) {
     });
 }
 
+template <class Rule>
+void run_linear_forward(const Plan& p) {
+    const Tiling tiling = tiling_of<Rule>(p);
+    p.scaled && tiling.tiles ? run_scaled_forward_in_tiles<Rule>(p, tiling) : run_forward<Rule>(p);
+}
+
 }  // namespace
 
 void linear_forward(const Plan& p, DType dtype) {
     switch (dtype) {
-        case DType::f32: return run_forward<Linear<float, false>>(p);
-        case DType::c64: return run_forward<Linear<float, true>>(p);
-        case DType::c128: return run_forward<Linear<double, true>>(p);
-        default: return run_forward<Linear<double, false>>(p);
+        case DType::f32: return run_linear_forward<Linear<float, false>>(p);
+        case DType::c64: return run_linear_forward<Linear<float, true>>(p);
+        case DType::c128: return run_linear_forward<Linear<double, true>>(p);
+        default: return run_linear_forward<Linear<double, false>>(p);
     }
 }
 

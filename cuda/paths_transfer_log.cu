@@ -294,7 +294,7 @@ template <class T>
 void run_log_adjoint(const Plan& p) {
     using Rule = Log<T>;
     if (const Tiling tiling = tiling_of<Rule>(p); tiling.tiles)
-        return run_adjoint_in_tiles<Rule>(p, tiling, log_back_kernel<T>, true, Rule::tap_numbers(p.kernel));
+        return run_adjoint_in_tiles<Rule, Segment>(p, tiling, log_back_kernel<T>, true, Rule::tap_numbers(p.kernel));
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Rule>(p);
     const std::int64_t states = (a.segment + 1) * 2 * a.sites;

@@ -335,7 +335,7 @@ void run_max_adjoint_in_tiles(const Plan& p, const Tiling& tiling) {
         tiles.trace(begin, end, from);
         for (std::int64_t t = end - 1; t >= begin; --t) {
             pulled.through(t, [&](Pointer<const T> above, Pointer<T> below) {
-                const Back<T> back{t, {}, {}, above, below, sums.taps(), sums.factors()};
+                const Back<T> back{t, {}, {}, above, below, sums.taps(), sums.factors(), {}, {}};
                 cuda::launch(queue, max_back_kernel<T>, grid, tiles.arrays, tiling, back, tiles.taken(t, begin));
             });
             sums.settle(t);

@@ -223,12 +223,13 @@ Tiling tiling_of(const Plan& p) {
     using T = typename Rule::Scalar;
     constexpr std::int64_t few = 64, long_line = 8192, longest_line = 32768, tiles = 256, most_steps = 32, most_bytes = 96 << 10;
     constexpr std::int64_t unit = 32 * Rule::sites, most_width = (16 << 10) / static_cast<std::int64_t>(Rule::planes * sizeof(T));
-    if (p.scaled || p.steps == 0 || p.batch == 0 || p.sites < (p.batch > few ? longest_line : long_line)) return {};
+    if (p.steps == 0 || p.batch == 0 || p.sites < (p.batch > few ? longest_line : long_line)) return {};
     Tiling t;
     t.reach = (p.kernel / 2 + Rule::sites - 1) / Rule::sites * Rule::sites;
     t.width = unit * std::clamp<std::int64_t>(p.sites / (tiles * unit), 2, most_width / unit);
     // About as many as make a launch's share of a step as long as working out what tiles have in common.
-    t.steps = std::clamp<std::int64_t>(std::min(512 / p.kernel, t.width / std::max<std::int64_t>(t.reach, 1)), 1, most_steps);
+    const std::int64_t useful = std::min(512 / p.kernel, t.width / std::max<std::int64_t>(t.reach, 1));
+    t.steps = p.scaled ? 1 : std::clamp<std::int64_t>(useful, 1, most_steps);
     const std::int64_t size = t.span(t.steps) + p.kernel + 6;
     // Of a tile, and the taps once more for the way back.
     const std::int64_t numbers = Tile<Rule>::numbers(size, static_cast<int>(p.kernel), p.factor) + Rule::tap_numbers(p.kernel);
@@ -295,6 +296,7 @@ void run_forward_in_tiles(const Plan& p, const Tiling& tiling) {
     });
 }
 
+// Of states that need no scaling.
 template <class Rule>
 void run_forward(const Plan& p) {
     const Tiling tiling = tiling_of<Rule>(p);

@@ -2,7 +2,7 @@
 // then gone back through, a launch for each step: a tile needs what comes back from its neighbours.
 #pragma once
 
-#include "paths_transfer_tiles.hpp"
+#include "paths_transfer_tiles_scaled.hpp"
 
 namespace qcore::transfer {
 
@@ -15,6 +15,7 @@ struct Back {
     Pointer<T> to;
     Pointer<double> tap_sums;    // of every tile of every problem
     Pointer<double> sum_factor;  // as factors are
+    Pointer<const T> by, first;  // (B,), what scaled states were multiplied by: psi_{step+1}, and in the last launch psi; or null
 
     // f(b, tile) for the tiles of this block. Where problems share a factor one block takes a tile of all of them in turn.
     template <class F>
@@ -101,38 +102,96 @@ class Pulled {
     cuda::Workspace memory_;
 };
 
-// Of a rule whose kernel of a step takes (arrays, tiling, back) and `pieces` more arrays of so many numbers in shared memory. It
-// may need the states after steps, or only those before.
+// The states of a segment, run once more.
 template <class Rule>
+class Segment {
+  public:
+    using T = typename Rule::Scalar;
+
+    // The pull-back may need the states after steps, or only those before.
+    Segment(const cuda::Queue& queue, const Plan& p, const Tiling& tiling, bool after)
+        : tiles_(queue, p, tiling), plan_(p), after_(after),
+          states_(queue, static_cast<std::size_t>(p.segment() * tiles_.state) * sizeof(T)) {}
+
+    void run(std::int64_t begin, std::int64_t end) {
+        begin_ = begin;
+        start_ = {};
+        if (begin) start_ = tiles_.arrays.kept + (begin / plan_.keep_every - 1) * tiles_.state;
+        Pointer<const T> from = start_;
+        tiles_.each_leg(begin, after_ ? end : end - 1, 0, [&](std::int64_t t, std::int64_t n) {
+            tiles_.run({t, n, from, after(t), true});
+            from = after(t + n - 1);
+        });
+    }
+    Pointer<const T> before(std::int64_t t) const { return t > begin_ ? Pointer<const T>(after(t - 1)) : start_; }
+    Pointer<T> after(std::int64_t t) const { return cuda::pointer<T>(states_.data()) + (t - begin_) * tiles_.state; }
+    Pointer<const T> by(std::int64_t) const { return {}; }
+    Pointer<const T> first(std::int64_t) const { return {}; }
+
+  private:
+    Tiles<Rule> tiles_;
+    const Plan& plan_;
+    bool after_;
+    cuda::Workspace states_;
+    Pointer<const T> start_{};
+    std::int64_t begin_ = 0;
+};
+
+// The same of states that are rescaled.
+template <class Rule>
+class ScaledSegment {
+  public:
+    using T = typename Rule::Scalar;
+
+    ScaledSegment(const cuda::Queue& queue, const Plan& p, const Tiling& tiling, bool)
+        : tiles_(queue, p, tiling), plan_(p),
+          states_(queue, static_cast<std::size_t>((p.segment() + 1) * tiles_.state) * sizeof(T)),
+          by_(queue, static_cast<std::size_t>((p.segment() + 1) * p.batch) * sizeof(T)) {}
+
+    void run(std::int64_t begin, std::int64_t end) {
+        begin_ = begin;
+        if (begin) start_ = tiles_.arrays.kept + (begin / plan_.keep_every - 1) * tiles_.state;
+        else tiles_.settle(tiles_.arrays.psi, after(-1), scale(-1), {});
+        for (std::int64_t t = begin; t < end; ++t) tiles_.step(t, before(t), after(t), scale(t), {});
+    }
+    Pointer<const T> before(std::int64_t t) const {
+        return t > begin_ || begin_ == 0 ? Pointer<const T>(after(t - 1)) : start_;
+    }
+    Pointer<T> after(std::int64_t t) const { return cuda::pointer<T>(states_.data()) + (t + 1 - begin_) * tiles_.state; }
+    Pointer<const T> by(std::int64_t t) const { return scale(t); }
+    Pointer<const T> first(std::int64_t t) const { return t == 0 ? Pointer<const T>(scale(-1)) : Pointer<const T>(); }
+
+  private:
+    Pointer<T> scale(std::int64_t t) const { return cuda::pointer<T>(by_.data()) + (t + 1 - begin_) * plan_.batch; }
+
+    ScaledTiles<Rule> tiles_;
+    const Plan& plan_;
+    cuda::Workspace states_, by_;  // each begins with what stands before the segment, where that is psi
+    Pointer<const T> start_{};
+    std::int64_t begin_ = 0;
+};
+
+// The kernel of a step takes `more` numbers of shared memory than a tile does.
+template <class Rule, template <class> class States>
 void run_adjoint_in_tiles(const Plan& p, const Tiling& tiling,
                           void (*kernel)(Arrays<typename Rule::Scalar>, Tiling, Back<typename Rule::Scalar>), bool after,
-                          std::int64_t more_numbers) {
+                          std::int64_t more) {
     using T = typename Rule::Scalar;
     const cuda::Queue queue;
-    const Tiles<Rule> forth(queue, p, tiling);
     Tiling one = tiling;
     one.steps = 1;
     Tiles<Rule> back(queue, p, one);
-    back.grid.shared += SharedMemory::bytes<T>(static_cast<int>(more_numbers));
+    back.grid.shared += SharedMemory::bytes<T>(static_cast<int>(more));
     const TileSums<T> sums(queue, p, tiling, Rule::numbers);
     Pulled<T> pulled(queue, p, Rule::numbers);
-    const std::int64_t segment = p.segment(), state = forth.state;
-    const cuda::Workspace work(queue, static_cast<std::size_t>(segment * state) * sizeof(T));
-    const Pointer<T> states = cuda::pointer<T>(work.data());  // after the steps of a segment
+    States<Rule> states(queue, p, tiling, after);
     for (std::int64_t end = p.steps; end > 0;) {
-        const std::int64_t begin = (end - 1) / segment * segment;
-        const Pointer<const T> start =
-            begin ? Pointer<const T>(forth.arrays.kept + (begin / p.keep_every - 1) * state) : Pointer<const T>();
-        Pointer<const T> from = start;
-        forth.each_leg(begin, after ? end : end - 1, 0, [&](std::int64_t t, std::int64_t n) {
-            const Pointer<T> to = states + (t - begin) * state;
-            forth.run({t, n, from, to, true});
-            from = to + (n - 1) * state;
-        });
+        const std::int64_t begin = (end - 1) / p.segment() * p.segment();
+        states.run(begin, end);
         for (std::int64_t t = end - 1; t >= begin; --t) {
-            const Pointer<const T> psi = t > begin ? Pointer<const T>(states + (t - 1 - begin) * state) : start;
             pulled.through(t, [&](Pointer<const T> above, Pointer<T> below) {
-                const Back<T> step{t, psi, states + (t - begin) * state, above, below, sums.taps(), sums.factors()};
+                const Back<T> step{t,           states.before(t), states.after(t), above, below, sums.taps(), sums.factors(),
+                                   states.by(t), states.first(t)};
                 cuda::launch(queue, kernel, back.grid, back.arrays, one, step);
             });
             sums.settle(t);

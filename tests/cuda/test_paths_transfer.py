@@ -152,12 +152,47 @@ def test_scaled(device: Elsewhere, dtype: torch.dtype) -> None:
             torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), **_tolerance(dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES["linear"])
+@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+def test_scaled_long_lines(device: Elsewhere, dtype: torch.dtype, boundary: str) -> None:
+    """All tiles of a problem are multiplied alike, and every problem by itself."""
+    psi, taps, factor, *signs = _problem("linear", dtype, 2, LONG + 5, 3, 5, tap_steps=True)
+    psi[1] *= 1e-20
+    for size in (1e-30, 1e25):
+        tensors = psi, taps * size, factor, *signs
+        _check(device, tensors, 5, boundary, "linear", True)
+        expected = _gradients(tensors, 5, boundary, "linear", True)
+        got = device.run(_gradients, tensors, 5, boundary, "linear", True)
+        for a, b in zip(got, expected, strict=True):
+            torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), **_tolerance(dtype))
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 3), (2, 5), (3, 9)])
+def test_kept_states_of_scaled_long_lines(device: Elsewhere, every: int, steps: int) -> None:
+    """They are kept as they were rescaled."""
+    psi, taps, *rest = _problem("linear", torch.float64, 2, LONG, 3, steps)
+    tensors = psi, taps * 1e20, *rest
+
+    def both(tensors: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        settings = steps, "periodic", "linear", True, every
+        out, exponent, kept = torch.ops.qcore.paths_transfer_recorded(*tensors, *settings, "auto")
+        grads = torch.ops.qcore.paths_transfer_adjoint(
+            torch.ones_like(out), kept, *tensors, *settings, True, True, "auto"
+        )
+        return (out, exponent, kept, *grads)
+
+    for a, b in zip(device.run(both, tensors), both(tensors), strict=True):
+        scale = b.abs().max()
+        torch.testing.assert_close(a / scale, b / scale, rtol=1e-10, atol=1e-10)
+
+
 def test_scaled_denormals_and_zeros(device: Elsewhere) -> None:
     """A state that begins below all normal numbers, and one that is zero."""
-    psi = torch.zeros(2, 9)
-    psi[0, 4] = 1e-42
-    tensors = psi, torch.full((1, 1, 3), 0.5), None, None, None, None
-    _check(device, tensors, 3, "zero", "linear", True)
+    for sites in (9, LONG):
+        psi = torch.zeros(2, sites)
+        psi[0, 4] = 1e-42
+        tensors = psi, torch.full((1, 1, 3), 0.5), None, None, None, None
+        _check(device, tensors, 3, "zero", "linear", True)
 
 
 @pytest.mark.parametrize("dtype", REAL)
