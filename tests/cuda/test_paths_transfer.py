@@ -153,18 +153,17 @@ def test_scaled(device: Elsewhere, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES["linear"])
-@pytest.mark.parametrize("boundary", ["zero", "periodic"])
-def test_scaled_long_lines(device: Elsewhere, dtype: torch.dtype, boundary: str) -> None:
+@pytest.mark.parametrize(("boundary", "size"), [("zero", 1e-30), ("periodic", 1e25)])
+def test_scaled_long_lines(device: Elsewhere, dtype: torch.dtype, boundary: str, size: float) -> None:
     """All tiles of a problem are multiplied alike, and every problem by itself."""
-    psi, taps, factor, *signs = _problem("linear", dtype, 2, LONG + 5, 3, 5, tap_steps=True)
+    psi, taps, *rest = _problem("linear", dtype, 2, LONG + 5, 3, 3, tap_steps=True)
     psi[1] *= 1e-20
-    for size in (1e-30, 1e25):
-        tensors = psi, taps * size, factor, *signs
-        _check(device, tensors, 5, boundary, "linear", True)
-        expected = _gradients(tensors, 5, boundary, "linear", True)
-        got = device.run(_gradients, tensors, 5, boundary, "linear", True)
-        for a, b in zip(got, expected, strict=True):
-            torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), **_tolerance(dtype))
+    tensors = psi, taps * size, *rest
+    _check(device, tensors, 3, boundary, "linear", True)
+    expected = _gradients(tensors, 3, boundary, "linear", True)
+    got = device.run(_gradients, tensors, 3, boundary, "linear", True)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), **_tolerance(dtype))
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, 3), (2, 5), (3, 9)])
@@ -323,7 +322,7 @@ def test_gradients_of_long_lines(device: Elsewhere, semiring: str, dtype: torch.
 
 
 @pytest.mark.parametrize("semiring", ["linear", "log", "max"])
-@pytest.mark.parametrize(("every", "steps"), [(0, 5), (1, 3), (2, 5), (40, 35)])
+@pytest.mark.parametrize(("every", "steps"), [(0, 5), (1, 3), (2, 5), (40, 34)])
 def test_kept_states_of_long_lines(device: Elsewhere, semiring: str, every: int, steps: int) -> None:
     """Launches end where states are kept, and the adjoint starts from these."""
     psi, taps, *rest = _problem(semiring, torch.float64, 1, LONG, 3, steps)
