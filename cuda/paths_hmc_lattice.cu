@@ -57,10 +57,18 @@ struct Lattice {
     QC_DEVICE double action(const paths::FieldModel& f) const { return field_action(f, sums[0], sums[1], sums[2], sums[3]); }
 
     QC_DEVICE void kick(const Kick<T>& by) const {
-        for (int i = static_cast<int>(threadIdx.x); i < sites; i += block) {
-            const int y = i / columns, c = i - y * columns, here = y * columns;
+        const int me = static_cast<int>(threadIdx.x), down_by = block / columns, right_by = block % columns;
+        int y = me / columns, c = me % columns;  // of site i, kept without divisions
+        for (int i = me; i < sites; i += block) {
+            const int here = i - c;
             const T up = x[(y ? y - 1 : rows - 1) * columns + c], down = x[(y + 1 < rows ? y + 1 : 0) * columns + c];
             p[i] = by(up, down, x[here + (c ? c - 1 : columns - 1)], x[here + (c + 1 < columns ? c + 1 : 0)], x[i], p[i]);
+            y += down_by;
+            c += right_by;
+            if (c >= columns) {
+                c -= columns;
+                ++y;
+            }
         }
     }
 

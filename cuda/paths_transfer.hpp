@@ -1,6 +1,7 @@
 // What the transfer kernels of the three semirings have in common: a block of whole warps runs a problem, all its steps in one
 // launch, its state on a line between halos, twice: a step reads one copy and writes the other, so that one barrier a step is
-// enough. The lines lie in shared memory, or where a problem is too long for that in global memory.
+// enough. The lines lie in shared memory, or where a problem is too long for that in global memory. Few and long lines have many
+// blocks each instead, see paths_transfer_tiles.hpp.
 //
 // A thread works out neighbouring sites side by side and reads each entry of the line once for all of them: a multiply-add then
 // takes less than half a read of shared memory, and an odd number of sites keeps the reads of a warp on different banks. What
@@ -71,6 +72,38 @@ class Workpiece {
   private:
     Pointer<T> at_;
 };
+
+// The largest of the threads of a block.
+template <class T>
+__device__ T over_block(T most, Pointer<T> scratch) {
+    const auto take = [&](T v) { most = v > most ? v : most; };
+    for (int by = 16; by > 0; by /= 2) take(__shfl_xor_sync(all_lanes, most, by));
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = most;
+    __syncthreads();
+    for (unsigned w = 0; w < blockDim.x / 32; ++w) take(scratch[w]);
+    __syncthreads();
+    return most;
+}
+
+// What brings numbers whose largest is `most` to [1, 2): first * second = 2^-exponent, two normal numbers, as a denormal takes.
+template <class T>
+struct Power {
+    T first = 1, second = 1;
+    double exponent = 0;
+};
+template <class T>
+__device__ Power<T> power_for(T most) {
+    constexpr int limit = sizeof(T) == 4 ? 126 : 1022;
+    Power<T> power;
+    for (T* part : {&power.first, &power.second}) {
+        const int found = most > 0 && most < T(INFINITY) ? std::ilogb(most) : 0;
+        const int e = found < -limit ? -limit : found > limit ? limit : found;
+        *part = std::ldexp(T(1), -e);
+        most *= *part;
+        power.exponent += e;
+    }
+    return power;
+}
 
 // A problem on its way through the steps. The rule of a semiring tells what a number is (so many planes of T), how arrays give
 // it, what lies beyond the edge, and what a step makes of U = Rule::sites neighbouring ones.
@@ -196,21 +229,12 @@ class Run {
 
     // Brings the largest part of `now` to [1, 2). Returns by what it was multiplied; `exponent` counts it.
     __device__ T rescale(double& exponent) {
-        constexpr int limit = sizeof(T) == 4 ? 126 : 1022;  // 2^-e is to be a normal number
-        T by = 1;
-        for (int again = 0; again < 2; ++again) {  // a denormal takes two
-            const T most = largest();
-            const int found = most > 0 && most < T(INFINITY) ? std::ilogb(most) : 0;
-            const int e = found < -limit ? -limit : found > limit ? limit : found;
-            if (e == 0) break;
-            const T power = std::ldexp(T(1), -e);
-            by *= power;
-            exponent += e;
-            for (std::int64_t i = first_item(); i < planes * a_.size; i += next_item()) now[i] *= power;
-            __syncthreads();
-            if (found == e) break;
-        }
-        return by;
+        const Power<T> power = power_for(largest());
+        if (power.exponent == 0) return 1;
+        exponent += power.exponent;
+        for (std::int64_t i = first_item(); i < planes * a_.size; i += next_item()) now[i] = now[i] * power.first * power.second;
+        __syncthreads();
+        return power.first * power.second;
     }
 
     Pointer<T> now, next, taps, factor;
@@ -225,12 +249,7 @@ class Run {
         const auto take = [&](T v) { most = v > most ? v : most; };
         for (int c = 0; c < planes; ++c)
             for (std::int64_t x = first_item(); x < a_.sites; x += next_item()) take(std::fabs(now[c * a_.size + halo_ + x]));
-        for (int by = 16; by > 0; by /= 2) take(__shfl_xor_sync(all_lanes, most, by));
-        if (threadIdx.x % 32 == 0) scratch_[threadIdx.x / 32] = most;
-        __syncthreads();
-        for (unsigned w = 0; w < blockDim.x / 32; ++w) take(scratch_[w]);
-        __syncthreads();
-        return most;
+        return over_block(most, scratch_);
     }
 
     const Arrays<T>& a_;

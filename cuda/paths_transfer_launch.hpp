@@ -74,8 +74,9 @@ void with_memory(const cuda::Queue& queue, Arrays<T>& a, std::int64_t pieces, st
     else launched(std::false_type{}, grid);
 }
 
+// A block for each problem.
 template <class Rule>
-void run_forward(const Plan& p) {
+void run_forward_in_blocks(const Plan& p) {
     using T = typename Rule::Scalar;
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Rule>(p);

@@ -3,7 +3,7 @@
 // The pull-back goes over the segments between kept states from the last to the first: it runs a segment once more, with its
 // states into global memory, and then back through it. Gradients to taps: a warp has a few neighbouring taps, its lanes
 // stretches of sites.
-#include "paths_transfer_launch.hpp"
+#include "paths_transfer_tiles_adjoint.hpp"
 
 namespace qcore::transfer {
 
@@ -57,8 +57,10 @@ __device__ void products(T (&re)[U], T (&im)[U], Pointer<const T> line, std::int
 #pragma unroll
             for (int u = 0; u < U; ++u) {
                 const int at = (r + u) % U;
-                re[u] += tap * a[at] - part * b[at];
-                im[u] += tap * b[at] + part * a[at];
+                re[u] += tap * a[at];  // apart, so that each is one fused multiply-add
+                im[u] += tap * b[at];
+                re[u] -= part * b[at];
+                im[u] += part * a[at];
             }
             a[r] = line[k + r + U];
             b[r] = other[k + r + U];
@@ -126,13 +128,14 @@ struct Linear {
     }
 };
 
-// sums[k] += sum_x gated(x) conj(psi(x + k)). The window of R entries goes round in registers.
+// sums[k] += sum_x gated(x) conj(psi(x + k)) over `sites` sites. The window of R entries goes round in registers.
 template <class Rule, class T>
-__device__ void correlate(const Arrays<T>& a, Pointer<const T> gated, Pointer<const T> psi, Pointer<double> sums) {
+__device__ void correlate(const Arrays<T>& a, std::int64_t sites, Pointer<const T> gated, Pointer<const T> psi,
+                          Pointer<double> sums) {
     constexpr int R = Rule::reach, planes = Rule::planes, block = 16 * R;  // sites that are summed in T
     const std::int64_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    const std::int64_t stretch = ((a.sites + 31) / 32) | 1, begin = lane * stretch, halo = a.kernel / 2;
-    const std::int64_t end = begin + stretch < a.sites ? begin + stretch : a.sites;
+    const std::int64_t stretch = ((sites + 31) / 32) | 1, begin = lane * stretch, halo = a.kernel / 2;
+    const std::int64_t end = begin + stretch < sites ? begin + stretch : sites;
     for (std::int64_t k = warp * R; k < a.kernel; k += warps * R) {
         double total[R * planes]{};
         for (std::int64_t first = begin; first < end; first += block) {
@@ -149,8 +152,10 @@ __device__ void correlate(const Arrays<T>& a, Pointer<const T> gated, Pointer<co
                     for (int r = 0; r < R; ++r) {
                         const int at = (r + s) % R;
                         if constexpr (planes == 2) {
-                            part[2 * r] += re * window[2 * at] + im * window[2 * at + 1];
-                            part[2 * r + 1] += im * window[2 * at] - re * window[2 * at + 1];
+                            part[2 * r] += re * window[2 * at];
+                            part[2 * r + 1] += im * window[2 * at];
+                            part[2 * r] += im * window[2 * at + 1];
+                            part[2 * r + 1] -= re * window[2 * at + 1];
                         } else {
                             part[r] += re * window[at];
                         }
@@ -237,7 +242,7 @@ __global__ void __launch_bounds__(most_threads) linear_adjoint_kernel(const Arra
                 __syncthreads();
                 if (a.sum_taps) {
                     const std::int64_t to = (a.tap_batch == 1 ? task * tap_rows : 0) + a.tap_row(t, b);
-                    correlate<Rule, T>(a, gated, run.now, a.sum_taps + to * a.kernel * planes);
+                    correlate<Rule, T>(a, a.sites, gated, run.now, a.sum_taps + to * a.kernel * planes);
                 }
                 for (std::int64_t x = first_item() * U; x < a.sites; x += next_item() * U) {
                     Value sum[U];
@@ -258,9 +263,66 @@ __global__ void __launch_bounds__(most_threads) linear_adjoint_kernel(const Arra
 }
 
 template <class Rule>
+__global__ void __launch_bounds__(most_threads)
+    linear_back_kernel(const Arrays<typename Rule::Scalar> a, const Tiling tiling, const Back<typename Rule::Scalar> back) {
+    using T = typename Rule::Scalar;
+    using Value = typename Rule::Value;
+    constexpr int planes = Rule::planes, U = Rule::sites;
+    SharedMemory shared;
+    Tile<Rule> tile(a, tiling, shared);
+    const Pointer<T> reversed = shared.array<T>(static_cast<int>(Rule::tap_numbers(a.kernel))), gated = tile.next;
+    const std::int64_t row = a.sites * planes;
+    back.each_tile(a, tiling, [&](std::int64_t b, std::int64_t number) {
+        tile.begin(b, number, 1);
+        tile.load(back.before);
+        tile.prepare(back.step);
+        Rule::reverse(reversed, a.kernel, tile.taps);
+        const T by = back.by ? back.by[b] : T(1), first = back.first ? back.first[b] : T(1);
+        const auto pulled = [&](std::int64_t x) {
+            Value g = Rule::kept(back.pulled + b * row, 0, x);
+            for (int c = 0; c < planes; ++c) g.of[c] *= by;
+            return g;
+        };
+        tile.each_known([&](std::int64_t i, std::int64_t x) {
+            const Value g = pulled(x);
+            tile.put(gated, i, a.factor ? Rule::times_conj(g, tile.factor_at(i)) : g);
+        });
+        __syncthreads();
+        if (back.sum_factor)
+            tile.each_own_group([&](std::int64_t i, std::int64_t x, int some) {
+                Value before[U];
+                Rule::products(before, Pointer<const T>(tile.now) + i, a.size, tile.taps, a.kernel);
+                const Pointer<double> sums = back.sum_factor + a.factor_row(back.step, b) * row;
+#pragma unroll
+                for (int u = 0; u < U; ++u) {
+                    if (u >= some) break;
+                    const Value product = Rule::times_conj(pulled(x + u), before[u]);
+                    for (int c = 0; c < planes; ++c) sums[(x + u) * planes + c] += static_cast<double>(product.of[c]);
+                }
+            });
+        if (back.tap_sums)
+            correlate<Rule, T>(a, tile.own(), gated + tile.inset(), tile.now + tile.inset(),
+                               back.tap_sums + tile.number() * a.kernel * planes);
+        tile.each_own_group([&](std::int64_t i, std::int64_t x, int some) {
+            Value sum[U];
+            Rule::products(sum, Pointer<const T>(gated) + i, a.size, reversed, a.kernel);
+#pragma unroll
+            for (int u = 0; u < U; ++u) {
+                if (u >= some) break;
+                for (int c = 0; c < planes; ++c) sum[u].of[c] *= first;
+                Rule::keep(sum[u], back.to + b * row, 0, x + u);
+            }
+        });
+    });
+}
+
+template <class Rule>
 void run_linear_adjoint(const Plan& p) {
     using T = typename Rule::Scalar;
     constexpr int planes = Rule::planes;
+    if (const Tiling tiling = tiling_of<Rule>(p); tiling.tiles)
+        return (p.scaled ? run_adjoint_in_tiles<Rule, ScaledSegment> : run_adjoint_in_tiles<Rule, Segment>)(
+            p, tiling, linear_back_kernel<Rule>, false, Rule::tap_numbers(p.kernel));
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Rule>(p);
     const std::int64_t states = (a.segment + 1) * (a.sites * planes + 1);
@@ -277,14 +339,20 @@ void run_linear_adjoint(const Plan& p) {
     });
 }
 
+template <class Rule>
+void run_linear_forward(const Plan& p) {
+    const Tiling tiling = tiling_of<Rule>(p);
+    p.scaled && tiling.tiles ? run_scaled_forward_in_tiles<Rule>(p, tiling) : run_forward<Rule>(p);
+}
+
 }  // namespace
 
 void linear_forward(const Plan& p, DType dtype) {
     switch (dtype) {
-        case DType::f32: return run_forward<Linear<float, false>>(p);
-        case DType::c64: return run_forward<Linear<float, true>>(p);
-        case DType::c128: return run_forward<Linear<double, true>>(p);
-        default: return run_forward<Linear<double, false>>(p);
+        case DType::f32: return run_linear_forward<Linear<float, false>>(p);
+        case DType::c64: return run_linear_forward<Linear<float, true>>(p);
+        case DType::c128: return run_linear_forward<Linear<double, true>>(p);
+        default: return run_linear_forward<Linear<double, false>>(p);
     }
 }
 

@@ -3,7 +3,7 @@
 // (csrc/paths/transfer_log.hpp). There is no exponential or logarithm inside the steps: a tap costs about four operations
 // instead of one.
 #include "paths_scaled.hpp"
-#include "paths_transfer_launch.hpp"
+#include "paths_transfer_tiles_adjoint.hpp"
 
 namespace qcore::transfer {
 
@@ -143,10 +143,10 @@ struct Log {
     }
 };
 
-// sums[k] += taps_k sum_x r(x) psi(x + k), warp by warp.
+// sums[k] += taps_k sum_x r(x) psi(x + k) over `sites` sites, warp by warp.
 template <class T>
-__device__ void correlate(const Arrays<T>& a, Pointer<const T> ratio, Pointer<const T> psi, Pointer<const T> taps,
-                          Pointer<double> sums) {
+__device__ void correlate(const Arrays<T>& a, std::int64_t sites, Pointer<const T> ratio, Pointer<const T> psi,
+                          Pointer<const T> taps, Pointer<double> sums) {
     using X = Scaled<T>;
     constexpr T limit = T(X::bias - 2);
     const std::int64_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32, halo = a.kernel / 2;
@@ -154,7 +154,7 @@ __device__ void correlate(const Arrays<T>& a, Pointer<const T> ratio, Pointer<co
         const T m = taps[k], e = taps[a.kernel + k];
         if (m == T(0)) continue;
         double total = 0;
-        for (std::int64_t x = lane; x < a.sites; x += 32) {
+        for (std::int64_t x = lane; x < sites; x += 32) {
             const T shift = ratio[a.size + halo + x] + psi[a.size + x + k] + e;
             if (shift < -limit) continue;
             total += static_cast<double>(ratio[halo + x] * X::pow2(shift < limit ? shift : limit) * psi[x + k]);
@@ -162,6 +162,19 @@ __device__ void correlate(const Arrays<T>& a, Pointer<const T> ratio, Pointer<co
         total = warp_sum(total);
         if (lane == 0) sums[k] += total * static_cast<double>(m);
     }
+}
+
+// r = pulled f / psi_{t+1} for a site where f is one.
+template <class T>
+__device__ typename Log<T>::Value ratio_of(T pulled, const typename Log<T>::Value& after) {
+    if (after.of[0] == T(0) || pulled == T(0)) return {0, Scaled<T>::none};
+    return {pulled / after.of[0], -after.of[1]};
+}
+
+// psi times what r sums up to.
+template <class T>
+__device__ T marginal(const typename Log<T>::Value& sum, const typename Log<T>::Value& psi) {
+    return psi.of[0] == T(0) ? T(0) : Scaled<T>::shifted(sum.of[0] * psi.of[0], sum.of[1] + psi.of[1]);
 }
 
 // pulled(x) = dL / d log psi_{t+1}(x) becomes that by log psi_t. With r = pulled f / psi_{t+1}:
@@ -209,21 +222,14 @@ __global__ void __launch_bounds__(most_threads) log_adjoint_kernel(const Arrays<
                         const std::int64_t to = (a.factor_batch == 1 ? task * factor_rows : 0) + a.factor_row(t, b);
                         a.sum_factor[to * a.sites + x] += static_cast<double>(g);
                     }
-                    Value ratio{0, X::none};
-                    if (m != T(0) && g != T(0)) {
-                        ratio = {g / m, -e};
-                        if (a.factor) {
-                            const Value f = run.factor_at(x);
-                            ratio = {ratio.of[0] * f.of[0], ratio.of[1] + f.of[1]};
-                        }
-                        ratio = Rule::settled(ratio);
-                    }
+                    Value ratio = ratio_of<T>(g, {m, e});
+                    if (ratio.of[1] != X::none) ratio = a.factor ? Rule::times(ratio, run.factor_at(x)) : Rule::settled(ratio);
                     run.put(run.next, x, ratio);
                 }
                 __syncthreads();
                 if (a.sum_taps) {
                     const std::int64_t to = (a.tap_batch == 1 ? task * tap_rows : 0) + a.tap_row(t, b);
-                    correlate<T>(a, run.next, run.now, run.taps, a.sum_taps + to * a.kernel);
+                    correlate<T>(a, a.sites, run.next, run.now, run.taps, a.sum_taps + to * a.kernel);
                 }
                 for (std::int64_t x = first_item() * U; x < a.sites; x += next_item() * U) {
                     Value sum[U];
@@ -231,8 +237,7 @@ __global__ void __launch_bounds__(most_threads) log_adjoint_kernel(const Arrays<
 #pragma unroll
                     for (int u = 0; u < U; ++u) {
                         if (x + u >= a.sites) break;
-                        const Value psi = run.at(run.now, x + u);
-                        pulled[x + u] = psi.of[0] == T(0) ? T(0) : X::shifted(sum[u].of[0] * psi.of[0], sum[u].of[1] + psi.of[1]);
+                        pulled[x + u] = marginal<T>(sum[u], run.at(run.now, x + u));
                     }
                 }
                 __syncthreads();
@@ -248,8 +253,48 @@ __global__ void __launch_bounds__(most_threads) log_adjoint_kernel(const Arrays<
 }
 
 template <class T>
+__global__ void __launch_bounds__(most_threads) log_back_kernel(const Arrays<T> a, const Tiling tiling, const Back<T> back) {
+    using Rule = Log<T>;
+    using Value = typename Rule::Value;
+    constexpr int U = Rule::sites;
+    SharedMemory shared;
+    Tile<Rule> tile(a, tiling, shared);
+    const Pointer<T> reversed = shared.array<T>(static_cast<int>(Rule::tap_numbers(a.kernel))), ratios = tile.next;
+    back.each_tile(a, tiling, [&](std::int64_t b, std::int64_t number) {
+        tile.begin(b, number, 1);
+        tile.load(back.before);
+        tile.prepare(back.step);
+        Rule::reverse(reversed, a.kernel, tile.taps);
+        const Pointer<const T> pulled = back.pulled + b * a.sites;
+        tile.each_known([&](std::int64_t i, std::int64_t x) {
+            Value ratio = ratio_of<T>(pulled[x], tile.given(back.after, x));
+            if (ratio.of[1] != Scaled<T>::none) ratio = tile.weighted(ratio, i);
+            tile.put(ratios, i, ratio);
+        });
+        if (back.sum_factor)
+            tile.each_own([&](std::int64_t, std::int64_t x) {
+                if (tile.given(back.after, x).of[0] != T(0))
+                    back.sum_factor[a.factor_row(back.step, b) * a.sites + x] += static_cast<double>(pulled[x]);
+            });
+        __syncthreads();
+        if (back.tap_sums)
+            correlate<T>(a, tile.own(), ratios + tile.inset(), tile.now + tile.inset(), tile.taps,
+                         back.tap_sums + tile.number() * a.kernel);
+        tile.each_own_group([&](std::int64_t i, std::int64_t x, int some) {
+            Value sum[U];
+            Rule::products(sum, Pointer<const T>(ratios) + i, a.size, reversed, a.kernel);
+#pragma unroll
+            for (int u = 0; u < U; ++u)
+                if (u < some) back.to[b * a.sites + x + u] = marginal<T>(sum[u], tile.at(tile.now, i + u));
+        });
+    });
+}
+
+template <class T>
 void run_log_adjoint(const Plan& p) {
     using Rule = Log<T>;
+    if (const Tiling tiling = tiling_of<Rule>(p); tiling.tiles)
+        return run_adjoint_in_tiles<Rule, Segment>(p, tiling, log_back_kernel<T>, true, Rule::tap_numbers(p.kernel));
     const cuda::Queue queue;
     Arrays<T> a = arrays_of<Rule>(p);
     const std::int64_t states = (a.segment + 1) * 2 * a.sites;

@@ -20,6 +20,7 @@ EQUILIBRIUM_SWEEPS, SIGMAS = 1000, 6.0  # how samplers are compared
 
 TRANSFERS = [
     transfer.Case(f"{PREFIX}transfer/f32", batch=4096),
+    transfer.Case(f"{PREFIX}transfer/long", batch=1, sites=1_000_000),
     transfer.Case(f"{PREFIX}transfer/log", semiring="log", batch=4096),
     transfer.Case(f"{PREFIX}transfer/complex", semiring="complex", dtype="complex64", batch=1024),
 ]

@@ -153,15 +153,18 @@ class Chains {
     template <bool plain>
     QC_LANE_KERNEL void single_beads(int m) {
         constexpr int per = R::uniforms / 2;
-        const std::int64_t even = (moving_ + 1) / 2;
-        const auto bead = [&](std::int64_t q) { return free_ + (q < even ? 2 * q : 2 * (q - even) + 1); };
         // Copies that no store can alias, so that they stay in registers.
         const Action<T, P> action = action_;
         const V width = step_[0], link = V{} + link_;
         const Rows<T, S::width> path = x_;
+        const std::int64_t beads = beads_, free = free_, moving = moving_, even = (moving + 1) / 2, hits = t_.hits;
+        const std::uint32_t sweep = sweep_;
+        const typename R::Stream stream = stream_;
         VI accepted{};
-        const auto change_of = [&](std::int64_t i, V x, V next) {
-            const V before = S::load(path[left(i)]), after = S::load(path[right(i)]);
+        const auto bead = [&](std::int64_t q) { return free + (q < even ? 2 * q : 2 * (q - even) + 1); };
+        const auto at_left = [&](std::int64_t i) { return S::load(path[i ? i - 1 : beads - 1]); };
+        const auto at_right = [&](std::int64_t i) { return S::load(path[i + 1 < beads ? i + 1 : 0]); };
+        const auto change_of = [&](V before, V x, V after, V next) {
             V change;
             if constexpr (plain) change = action.plain_value(next) - action.plain_value(x);
             else if (t_.midpoint)
@@ -172,37 +175,42 @@ class Chains {
         };
         const auto update = [&](std::int64_t i, V place, V chance) {
             const V x = S::load(path[i]), next = S::fma(width, place - T(0.5), x);
-            const Mask yes = accept(chance, change_of(i, x, next));
+            const Mask yes = accept(chance, change_of(at_left(i), x, at_right(i), next));
             S::store(path[i], yes ? next : x);
             accepted = S::count(accepted, yes);
         };
         const auto block = [&](const typename R::Words& w, std::int64_t q) {
             update(bead(q), R::uniform(w, 0), R::uniform(w, 1));
-            if (per == 2 && q + 1 < moving_) update(bead(q + 1), R::uniform(w, per), R::uniform(w, per + 1));
+            if (per == 2 && q + 1 < moving) update(bead(q + 1), R::uniform(w, per), R::uniform(w, per + 1));
         };
         // Two blocks at a time where all their beads are of one parity, so that none waits for another; the first even bead
         // and the last of an odd number are neighbours and must not meet.
         std::int64_t q = 0;
-        while (q < moving_) {
-            const bool pair = q + 2 * per <= moving_ && (q >= even || q + 2 * per <= even) && even > 2 * per;
-            for (std::int64_t hit = 0; hit < t_.hits; ++hit) {
+        while (q < moving) {
+            const bool pair = q + 2 * per <= moving && (q >= even || q + 2 * per <= even) && even > 2 * per;
+            for (std::int64_t hit = 0; hit < hits; ++hit) {
+                const std::uint32_t use = purpose(m, static_cast<std::uint32_t>(hit)), site = static_cast<std::uint32_t>(q / per);
                 if (pair) {
                     typename R::Words w[2];
-                    stream_.template words<2>(purpose(m, static_cast<std::uint32_t>(hit)), static_cast<std::uint32_t>(q / per),
-                                              sweep_, w);
-                    V x[2 * per], next[2 * per];
+                    stream.template words<2>(use, site, sweep, w);
+                    const std::int64_t first = bead(q);
+                    V x[2 * per], between[2 * per + 1], next[2 * per];
                     Mask yes[2 * per];
+                    between[0] = at_left(first);
+                    between[2 * per] = at_right(first + 4 * per - 2);
+                    for (int j = 1; j < 2 * per; ++j) between[j] = S::load(path[first + 2 * j - 1]);
                     for (int j = 0; j < 2 * per; ++j) {
-                        x[j] = S::load(path[bead(q + j)]);
+                        x[j] = S::load(path[first + 2 * j]);
                         next[j] = S::fma(width, R::uniform(w[j / per], j % per * 2) - T(0.5), x[j]);
                     }
                     for (int j = 0; j < 2 * per; ++j)
-                        yes[j] = accept(R::uniform(w[j / per], j % per * 2 + 1), change_of(bead(q + j), x[j], next[j]));
+                        yes[j] = accept(R::uniform(w[j / per], j % per * 2 + 1),
+                                        change_of(between[j], x[j], between[j + 1], next[j]));
                     for (int j = 0; j < 2 * per; ++j) {
-                        S::store(path[bead(q + j)], yes[j] ? next[j] : x[j]);
+                        S::store(path[first + 2 * j], yes[j] ? next[j] : x[j]);
                         accepted = S::count(accepted, yes[j]);
                     }
-                } else block(words(m, static_cast<std::uint32_t>(hit), q / per), q);
+                } else block(stream.words(use, site, sweep), q);
             }
             q += pair ? 2 * per : per;
         }

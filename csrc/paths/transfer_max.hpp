@@ -183,7 +183,9 @@ class MaxSums {
                 for (std::int64_t g = 0; g < line_.problems; ++g) {
                     double* const path = p_.path + (first_ + g) * (p_.steps + 1);
                     const auto x = static_cast<std::int64_t>(path[t + 1]);
-                    path[t] = x < 0 ? -1.0 : static_cast<double>(origin(x, from_[(t - begin) * line_.size + g * line_.stride + x]));
+                    const std::int64_t y = x < 0 ? -1 : origin(x, from_[(t - begin) * line_.size + g * line_.stride + x]);
+                    // A tap that is NaN leads from beyond the line, too.
+                    path[t] = y >= 0 && y < p_.sites ? static_cast<double>(y) : -1.0;
                 }
             end = begin;
         }

@@ -13,6 +13,8 @@ from qcore._ops import paths_transfer as ops
 
 DTYPES = {"linear": (torch.float32, torch.float64, torch.complex64, torch.complex128)}
 REAL = (torch.float32, torch.float64)
+# Of lines from 8192 sites on many blocks share one: tiles of 320 sites (float32) or 192.
+LONG = 8192
 CASES = [(s, d) for s in ("linear", "log", "max") for d in DTYPES.get(s, REAL)]
 
 
@@ -150,12 +152,46 @@ def test_scaled(device: Elsewhere, dtype: torch.dtype) -> None:
             torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), **_tolerance(dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES["linear"])
+@pytest.mark.parametrize(("boundary", "size"), [("zero", 1e-30), ("periodic", 1e25)])
+def test_scaled_long_lines(device: Elsewhere, dtype: torch.dtype, boundary: str, size: float) -> None:
+    """All tiles of a problem are multiplied alike, and every problem by itself."""
+    psi, taps, *rest = _problem("linear", dtype, 2, LONG + 5, 3, 3, tap_steps=True)
+    psi[1] *= 1e-20
+    tensors = psi, taps * size, *rest
+    _check(device, tensors, 3, boundary, "linear", True)
+    expected = _gradients(tensors, 3, boundary, "linear", True)
+    got = device.run(_gradients, tensors, 3, boundary, "linear", True)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a / b.abs().max(), b / b.abs().max(), **_tolerance(dtype))
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 3), (2, 5), (3, 9)])
+def test_kept_states_of_scaled_long_lines(device: Elsewhere, every: int, steps: int) -> None:
+    """They are kept as they were rescaled."""
+    psi, taps, *rest = _problem("linear", torch.float64, 2, LONG, 3, steps)
+    tensors = psi, taps * 1e20, *rest
+
+    def both(tensors: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        settings = steps, "periodic", "linear", True, every
+        out, exponent, kept = torch.ops.qcore.paths_transfer_recorded(*tensors, *settings, "auto")
+        grads = torch.ops.qcore.paths_transfer_adjoint(
+            torch.ones_like(out), kept, *tensors, *settings, True, True, "auto"
+        )
+        return (out, exponent, kept, *grads)
+
+    for a, b in zip(device.run(both, tensors), both(tensors), strict=True):
+        scale = b.abs().max()
+        torch.testing.assert_close(a / scale, b / scale, rtol=1e-10, atol=1e-10)
+
+
 def test_scaled_denormals_and_zeros(device: Elsewhere) -> None:
     """A state that begins below all normal numbers, and one that is zero."""
-    psi = torch.zeros(2, 9)
-    psi[0, 4] = 1e-42
-    tensors = psi, torch.full((1, 1, 3), 0.5), None, None, None, None
-    _check(device, tensors, 3, "zero", "linear", True)
+    for sites in (9, LONG):
+        psi = torch.zeros(2, sites)
+        psi[0, 4] = 1e-42
+        tensors = psi, torch.full((1, 1, 3), 0.5), None, None, None, None
+        _check(device, tensors, 3, "zero", "linear", True)
 
 
 @pytest.mark.parametrize("dtype", REAL)
@@ -209,6 +245,18 @@ def test_best_path(device: Elsewhere, boundary: str, steps: int) -> None:
     assert torch.equal(device.run(ops.best_path, *arguments), ops.best_path(*arguments))
 
 
+@pytest.mark.parametrize("sites", [19, LONG])
+def test_path_of_a_nan(device: Elsewhere, sites: int) -> None:
+    """A tap that is NaN leads from beyond the line, where there is no site."""
+    psi, taps, factor, *_ = _problem("max", torch.float64, 2, sites, 5, 4)
+    taps[..., 4] = torch.nan
+    ends = torch.tensor([sites - 1, 3])
+    arguments = psi, taps, factor, ends, 4, "zero"
+    found = device.run(ops.best_path, *arguments)
+    assert found.tolist() == [[-1, -1, -1, -1, sites - 1], [11, 9, 7, 5, 3]]
+    assert torch.equal(ops.best_path(*arguments), found)
+
+
 @pytest.mark.parametrize("semiring", ["linear", "log", "max"])
 def test_nan_stays(device: Elsewhere, semiring: str) -> None:
     """It spreads as far as on the CPU."""
@@ -227,6 +275,93 @@ def test_lines_beyond_shared_memory(device: Elsewhere, semiring: str) -> None:
     if semiring == "max":
         arguments = *tensors[:3], torch.tensor([7, 16000]), 2, "zero"
         assert torch.equal(device.run(ops.best_path, *arguments), ops.best_path(*arguments))
+
+
+@pytest.mark.parametrize(("semiring", "dtype"), CASES)
+@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+def test_long_lines(device: Elsewhere, semiring: str, dtype: torch.dtype, boundary: str) -> None:
+    """More steps than a launch runs, and a last tile that is not full."""
+    tensors = _problem(semiring, dtype, 1, LONG + 7, 5, 35)
+    _check(device, (tensors[0], tensors[1] / 4, *tensors[2:]), 35, boundary, semiring)
+
+
+@pytest.mark.parametrize("semiring", ["linear", "log", "max"])
+@pytest.mark.parametrize("sites", [LONG - 1, LONG, 8320, 8321, 8639])
+def test_lines_about_tiles(device: Elsewhere, semiring: str, sites: int) -> None:
+    """One site less or more than fills the last tile."""
+    for boundary in ("zero", "periodic"):
+        _check(device, _problem(semiring, torch.float32, 2, sites, 3, 3), 3, boundary, semiring)
+
+
+@pytest.mark.parametrize("semiring", ["linear", "log", "max"])
+@pytest.mark.parametrize("kernel", [1, 31, 257, 1201])
+def test_long_lines_and_wide_kernels(device: Elsewhere, semiring: str, kernel: int) -> None:
+    """Taps that reach into the next tile, beyond it, and too far for tiles."""
+    for boundary in ("zero", "periodic"):
+        _check(device, _problem(semiring, torch.float64, 1, LONG, kernel, 2), 2, boundary, semiring)
+
+
+@pytest.mark.parametrize("semiring", ["linear", "log", "max"])
+@pytest.mark.parametrize("tap_steps", [False, True])
+@pytest.mark.parametrize("tap_batch", [False, True])
+@pytest.mark.parametrize("factor", [None, (True, False), (False, True)])
+def test_what_steps_of_long_lines_share(
+    device: Elsewhere, semiring: str, tap_steps: bool, tap_batch: bool, factor: tuple[bool, bool] | None
+) -> None:
+    """Taps and factors of every kind, forward and back."""
+    settings = {"tap_steps": tap_steps, "tap_batch": tap_batch, "factor": factor}
+    tensors = _problem(semiring, torch.float64, 2, LONG, 3, 3, **settings)
+    _check(device, tensors, 3, "zero", semiring)
+    _check_gradients(device, tensors, 3, "zero", semiring)
+
+
+@pytest.mark.parametrize(("semiring", "dtype"), CASES)
+@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+def test_gradients_of_long_lines(device: Elsewhere, semiring: str, dtype: torch.dtype, boundary: str) -> None:
+    """To the state, the taps and the factors."""
+    _check_gradients(device, _problem(semiring, dtype, 2, LONG + 3, 5, 4), 4, boundary, semiring)
+
+
+@pytest.mark.parametrize("semiring", ["linear", "log", "max"])
+@pytest.mark.parametrize(("every", "steps"), [(0, 5), (1, 3), (2, 5), (40, 34)])
+def test_kept_states_of_long_lines(device: Elsewhere, semiring: str, every: int, steps: int) -> None:
+    """Launches end where states are kept, and the adjoint starts from these."""
+    psi, taps, *rest = _problem(semiring, torch.float64, 1, LONG, 3, steps)
+    tensors = psi, taps / 2, *rest
+
+    def both(tensors: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        settings = steps, "periodic", semiring, False, every
+        out, _, kept = torch.ops.qcore.paths_transfer_recorded(*tensors, *settings, "auto")
+        grads = torch.ops.qcore.paths_transfer_adjoint(
+            torch.ones_like(out), kept, *tensors, *settings, True, True, "auto"
+        )
+        return (out, kept[:, 0], *grads) if semiring != "log" else (out, *grads)
+
+    for a, b in zip(device.run(both, tensors), both(tensors), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("semiring", ["linear", "log", "max"])
+def test_tiles_sum_as_blocks_do(device: Elsewhere, semiring: str) -> None:
+    """What a line holds doesn't depend, to the last bit, on how many blocks run it."""
+    psi, taps, _, *signs = _problem(semiring, torch.float32, 1, LONG, 5, 9, factor=None)
+    # Zeros, or no weight, beyond the part that a shorter line has, whose one block runs it.
+    part, margin = 3000, 18
+    psi[:, : margin + 2] = psi[:, part - margin - 2 :] = 0.0 if semiring == "linear" else -torch.inf
+    whole = device.run(_run, (psi, taps, None, *signs), 9, "zero", semiring)[0]
+    alone = device.run(_run, (psi[:, :part].clone(), taps, None, *signs), 9, "zero", semiring)[0]
+    assert torch.equal(whole[:, :part], alone)
+
+
+@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+@pytest.mark.parametrize("steps", [1, 10])
+def test_best_path_along_a_long_line(device: Elsewhere, boundary: str, steps: int) -> None:
+    """The sites along it, and -1 where none leads to the end."""
+    psi, taps, factor, *_ = _problem("max", torch.float64, 3, LONG + 1, 5, steps)
+    psi[1] = -torch.inf
+    ends = torch.tensor([0, 5, LONG])
+    arguments = psi, taps, factor, ends, steps, boundary
+    assert torch.equal(device.run(ops.best_path, *arguments), ops.best_path(*arguments))
 
 
 def test_nothing_to_do(device: Elsewhere) -> None:
