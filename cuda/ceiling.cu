@@ -43,7 +43,8 @@ __global__ void fma_kernel(Pointer<T> out, std::int64_t n, std::int64_t steps) {
 }
 
 void check_aligned(const char* name, const TensorView& t) {
-    if (reinterpret_cast<std::uintptr_t>(t.data) % sizeof(float4)) fail(name, "memory that begins on 16 bytes", "an offset into it");
+    const bool aligned = reinterpret_cast<std::uintptr_t>(t.data) % sizeof(float4) == 0;
+    if (!aligned) fail(name, "memory that begins on 16 bytes", "an offset into it");
 }
 
 }  // namespace
