@@ -135,8 +135,8 @@ def captured(run: Run) -> Callable[[], Any]:
         with torch.cuda.graph(graph):
             result = run()
     except Exception:
-        # What torch leaves behind otherwise: the stream of the capture as the current one, and a generator that
-        # takes the capture for still going on and draws no more.
+        # What torch leaves behind otherwise: the capture's stream as the current one, and a generator that
+        # takes the capture for going on and draws no more.
         torch.cuda.set_stream(before)
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         generator.graphsafe_set_state(torch.Generator(device="cuda"))

@@ -220,7 +220,9 @@ def test_the_script_runs_every_part_whatever_becomes_of_the_one_before(tmp_path:
     lines = told.read_text().splitlines()
     measured = [line.split()[3] for line in lines if line.startswith("-m bench.gpu --only ")]
     assert measured == ["gpu/stencil", "gpu/schrodinger", "gpu/paths"]
-    assert "-m pytest -p no:cacheprovider -W default -q -m cuda" in lines[-1]
+    tested = [line for line in lines if line.startswith("-m pytest -p no:cacheprovider -W default -q tests/")]
+    assert any("-q tests/cuda/test_stencil.py -m cuda" in line for line in tested)
+    assert "=== tests/cuda/test_stencil.py: status 0" in (tmp_path / "results" / "gpu-tests.txt").read_text()
 
 
 # --- cuSPARSE's peer with a solver of the test's own ---
