@@ -70,10 +70,12 @@ print(*(name for name in ('hypothesis', 'matplotlib', 'sklearn', 'torchdiffeq', 
 # A process for each file, many at once: a kernel that fails leaves its process without a device, and one that hangs would keep
 # all after it. Logs are added as files come to their end; what ran into its limit has a traceback of where.
 test_file() {
-  local log status pytest_arguments=("$1" -m cuda --durations=5 -o faulthandler_timeout=60)
+  local log status left pytest_arguments=("$1" -m cuda --durations=5 -o faulthandler_timeout=60)
   log=$work/tests/${1//\//-}.txt
+  left=$((tests_end - $(date +%s)))
+  [[ $left -gt 0 ]] || { printf '\n=== %s: not reached\n' "$1" | flock "$out/gpu-tests.txt" tee -a "$out/gpu-tests.txt"; return 1; }
   if "$python" -c 'import xdist' 2>/dev/null; then pytest_arguments+=(-p xdist -n 3); fi
-  pytest_ timeout --kill-after=5 "$QCORE_GPU_FILE_SECONDS" >"$log" 2>&1
+  pytest_ timeout --kill-after=5 "$left" >"$log" 2>&1
   status=$?
   [[ $status -ne 5 ]] || return 0  # none of its tests needs a device
   { printf '\n=== %s: status %d\n' "$1" "$status"; cat "$log"; } | flock "$out/gpu-tests.txt" tee -a "$out/gpu-tests.txt" |
@@ -84,7 +86,7 @@ test_file() {
 test_() {
   mkdir -p "$work/tests"
   : >"$out/gpu-tests.txt"
-  export QCORE_GPU_FILE_SECONDS=${QCORE_GPU_FILE_SECONDS:-110}
+  export tests_end=$(($(date +%s) + ${QCORE_GPU_TEST_SECONDS:-115}))
   grep -rlE --include='test_*.py' 'mark\.(cuda|everywhere)|\bdevice: ' tests | sort |
     xargs -P "$(($(nproc) / 2 + 1))" -I{} bash -c 'test_file {}'
 }
