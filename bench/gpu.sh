@@ -73,7 +73,10 @@ test_file() {
   local log status left pytest_arguments=("$1" -m cuda --durations=5 -o faulthandler_timeout=60)
   log=$work/tests/${1//\//-}.txt
   left=$((tests_end - $(date +%s)))
-  [[ $left -gt 0 ]] || { printf '\n=== %s: not reached\n' "$1" | flock "$out/gpu-tests.txt" tee -a "$out/gpu-tests.txt"; return 1; }
+  if [[ $left -le 0 ]]; then
+    printf '\n=== %s: not reached\n' "$1" | flock "$out/gpu-tests.txt" tee -a "$out/gpu-tests.txt"
+    return 1
+  fi
   if "$python" -c 'import xdist' 2>/dev/null; then pytest_arguments+=(-p xdist -n 3); fi
   pytest_ timeout --kill-after=5 "$left" >"$log" 2>&1
   status=$?
