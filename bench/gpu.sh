@@ -3,9 +3,9 @@
 #
 #   bench/gpu.sh [FOLDER [PART...]]
 #
-# FOLDER takes the results (default docs/results): stencil-gpu.json and .md, the same of the other families, gpu-tests.txt. A PART
-# is build, test, bench or sanitize (default: build test bench); a part that fails does not stop the next, and the exit status is
-# the number of those that did.
+# FOLDER takes the results (default docs/results): stencil-gpu.json and .md, the same of the other families, gpu-tests.txt. Each
+# is written as it comes: a part that fails or meets its limit leaves what it had, and does not stop the next. A PART is build,
+# test, bench or sanitize (default: build test bench); the exit status is the number of those that failed.
 #
 # Needed: Python with torch for CUDA, nvcc, pybind11, scikit-build-core, CMake, ninja, pytest, NumPy and SciPy; tests of what else
 # is missing are left out. Set PYTHON for another interpreter, QCORE_CUDA_ARCHITECTURES for other than that of the first GPU,
@@ -27,6 +27,7 @@ out=$(cd "$out" && pwd)
 
 # Found before anything of qcore that is installed elsewhere.
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1
+export PATH="$PATH:/usr/local/cuda/bin" TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton
 failed=0
 
 # part NAME SECONDS COMMAND...: runs it under a limit, tells how it went and how long it took.
@@ -42,7 +43,7 @@ part() {
 
 build() {
   local nvcc architecture
-  nvcc=${CUDACXX:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
+  nvcc=${CUDACXX:-$(command -v nvcc)}
   architecture=${QCORE_CUDA_ARCHITECTURES:-$("$python" -c "
 import torch
 print('%d%d' % torch.cuda.get_device_capability() if torch.cuda.is_available() else 90)")} || return
@@ -55,8 +56,8 @@ print('%d%d' % torch.cuda.get_device_capability() if torch.cuda.is_available() e
   "$python" -m qcore info
 }
 
-# With no plugins that happen to be there. Files that import what isn't installed are left out, and named at the top; warnings
-# of versions that CI doesn't have are told, but are no failures.
+# pytest, under the command given. With no plugins that happen to be there. Files that import what isn't installed are left out,
+# and named at the top; warnings of versions that CI doesn't have are told, but are no failures.
 pytest_() {
   local without
   without=$("$python" -c "
@@ -66,17 +67,45 @@ print(*(name for name in ('hypothesis', 'matplotlib', 'sklearn', 'torchdiffeq', 
     "$@" "$python" -m pytest -p no:cacheprovider -W default -q "${pytest_arguments[@]}"
 }
 
-test_() {
-  local pytest_arguments=(-m cuda --durations=10)
-  if "$python" -c 'import xdist' 2>/dev/null; then pytest_arguments+=(-p xdist -n 4); fi
-  pytest_ 2>&1 | tee "$out/gpu-tests.txt"
+# A process for each file, many at once: a kernel that fails leaves its process without a device, and one that hangs would keep
+# all after it. Logs are added as files come to their end; what ran into its limit has a traceback of where.
+test_file() {
+  local log status left pytest_arguments=("$1" -m cuda --durations=5 -o faulthandler_timeout=60)
+  log=$work/tests/${1//\//-}.txt
+  left=$((tests_end - $(date +%s)))
+  if [[ $left -le 0 ]]; then
+    printf '\n=== %s: not reached\n' "$1" | flock "$out/gpu-tests.txt" tee -a "$out/gpu-tests.txt"
+    return 1
+  fi
+  if "$python" -c 'import xdist' 2>/dev/null; then pytest_arguments+=(-p xdist -n 3); fi
+  pytest_ timeout --kill-after=5 "$left" >"$log" 2>&1
+  status=$?
+  [[ $status -ne 5 ]] || return 0  # none of its tests needs a device
+  { printf '\n=== %s: status %d\n' "$1" "$status"; cat "$log"; } | flock "$out/gpu-tests.txt" tee -a "$out/gpu-tests.txt" |
+    grep -E '^(=== |FAILED|ERROR|[0-9]+ (passed|failed|skipped|error))'
+  return "$status"
 }
 
-# A process for each family: a kernel that fails leaves its process without a device.
+test_() {
+  mkdir -p "$work/tests"
+  : >"$out/gpu-tests.txt"
+  export tests_end=$(($(date +%s) + ${QCORE_GPU_TEST_SECONDS:-115}))
+  grep -rlE --include='test_*.py' 'mark\.(cuda|everywhere)|\bdevice: ' tests | sort |
+    xargs -P "$(($(nproc) / 2 + 1))" -I{} bash -c 'test_file {}'
+}
+
+# A process for each family, and of the time that is left an equal share. No row begins in the last quarter of it.
 bench() {
-  local family status=0
-  for family in stencil schrodinger paths; do
-    "$python" -m bench.gpu --only "gpu/$family" --budget "${QCORE_GPU_BUDGET:-42}" \
+  local families=(stencil schrodinger paths) family limit status=0 left=3
+  for family in "${families[@]}"; do
+    limit=$(((deadline - $(date +%s)) / left--))
+    if [[ $limit -lt 10 ]]; then
+      echo "no time left for $family"
+      status=1
+      continue
+    fi
+    timeout --kill-after=5 "$limit" "$python" -m bench.gpu --only "gpu/$family" \
+      --budget "${QCORE_GPU_BUDGET:-$((limit * 3 / 4))}" \
       --json "$out/$family-gpu.json" --markdown "$out/$family-gpu.md" || status=$?
   done
   return "$status"
@@ -97,13 +126,19 @@ sanitize() {
   return "$status"
 }
 
-export -f build test_ pytest_ bench sanitize
+export -f build test_ test_file pytest_ bench sanitize
 export python out work site
+# A part that is done early leaves its time to the benchmarks, which are last.
+readonly total=525
 for name in "${parts[@]}"; do
   case $name in
     build) part build 200 bash -c 'set -o pipefail; build' ;;
     test) part test 130 bash -c 'set -o pipefail; test_' ;;
-    bench) part bench 200 bash -c 'set -o pipefail; bench' ;;
+    bench)
+      left=$((total - SECONDS))
+      export deadline=$(($(date +%s) + left))
+      part bench $((left + 10)) bash -c 'set -o pipefail; bench'
+      ;;
     sanitize) part sanitize 540 bash -c 'set -o pipefail; sanitize' ;;
   esac
 done

@@ -90,9 +90,10 @@ void launch(const Queue& queue, void (*kernel)(P...), const Grid& grid, A&&... a
     static_cast<void>(queue);
     emulation::launch(grid.blocks, grid.threads, grid.shared, [&] { kernel(static_cast<P>(arguments)...); });
 #else
+    // Always the most there is: the limit is the kernel's in all threads, and one must not lower it before another's launch.
     if (grid.shared > 48 * 1024)
         check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(grid.shared)),
+                                   static_cast<int>(queue.shared_per_block())),
               "asking for shared memory");
     kernel<<<grid.blocks, grid.threads, grid.shared, queue.stream()>>>(static_cast<P>(arguments)...);
     check(cudaGetLastError(), "a launch");

@@ -34,7 +34,7 @@ __device__ S block_sum(S a, Pointer<S> scratch) {
     return sum;
 }
 
-// Block i sums one gradient: over the channels that share it and over their parts.
+// Block i sums one gradient: over the parts of its channel, or of all channels where those share it (out_channels 1).
 // partial[channel][part][step][sum] -> out[step][shared channel][sum - first].
 template <class P, class K>
 __global__ void add_up_kernel(Pointer<const P> partial, Pointer<K> out, std::int64_t channels, std::int64_t parts,
@@ -44,12 +44,10 @@ __global__ void add_up_kernel(Pointer<const P> partial, Pointer<K> out, std::int
     const auto scratch = shared.array<Total>(static_cast<int>(blockDim.x / 32));
     for (std::int64_t i = blockIdx.x; i < steps * out_channels * count; i += gridDim.x) {
         const std::int64_t k = first + i % count, to = i / count % out_channels, step = i / count / out_channels;
-        const std::int64_t terms = channels / out_channels * parts;
+        const std::int64_t terms = channels / out_channels * parts;  // of one channel, or of all: they lie one after the other
         Total total(0);
-        for (std::int64_t j = threadIdx.x; j < terms; j += blockDim.x) {
-            const std::int64_t c = to + j / parts * out_channels;
-            total = total + Total(partial[((c * parts + j % parts) * steps + step) * sums + k]);
-        }
+        for (std::int64_t j = threadIdx.x; j < terms; j += blockDim.x)
+            total = total + Total(partial[((to * parts + j) * steps + step) * sums + k]);
         total = block_sum(total, scratch);
         if (threadIdx.x == 0) out[i] = narrow<K>(total);
     }

@@ -1,101 +1,42 @@
 // A plane, or a part of one, in the registers of a block: what the fast kernels do their steps on.
 //
-// A lane holds 8 rows of 4 columns. Lanes lie side by side, so many as a row needs; where that leaves lanes of a warp, further
+// A lane holds some rows of 4 columns. Lanes lie side by side, so many as a row needs; where that leaves lanes of a warp, further
 // images lie beside the first. Warps lie one above the other, so many as a column needs. Neighbours across come by two shuffles
 // for four points, neighbours up and down from the warps next to it through shared memory, with one barrier a step.
 #pragma once
 
-#include "stencil.hpp"
+#include <algorithm>
+
+#include "stencil_tiling.hpp"
 
 namespace qcore::stencil {
-
-constexpr int rows_of_lane = 8, columns_of_lane = 4;
-constexpr int overlap_unit = columns_of_lane;
-
-// Warps of a block, for which registers suffice.
-template <class T>
-constexpr int most_warps = sizeof(T) == 4 ? 16 : 8;
-
-// Where an axis is cut: tile i has the core [i pitch, (i + 1) pitch) and reads `overlap` points beyond it.
-struct Cut {
-    std::int64_t size, pitch, tiles;
-    int overlap;
-
-    Cut() = default;
-    Cut(std::int64_t n, int capacity, int beyond) : size(n), pitch(n), tiles(1), overlap(0) {
-        if (n <= capacity) return;
-        overlap = beyond;
-        pitch = capacity - 2 * beyond;
-        tiles = (n + pitch - 1) / pitch;
-    }
-};
-
-// How planes are dealt to blocks: item = ((channel, group of images), tile row, tile column).
-struct Tiling {
-    Cut x, y;
-    int lanes, pack, warps;  // lanes of an image, images side by side, warps of a block
-    std::int64_t batch, channels, groups;
-    Boundary boundary;
-
-    Tiling() = default;
-    Tiling(const Problem& p, int warps_at_most, int overlap)
-        : x(p.width, 32 * columns_of_lane, overlap), y(p.height, warps_at_most * rows_of_lane, overlap), lanes(32), pack(1),
-          batch(p.batch), channels(p.channels), boundary(p.options.boundary) {
-        if (whole())
-            while (lanes > 1 && lanes / 2 * columns_of_lane >= p.width) lanes /= 2;
-        pack = 32 / lanes;
-        groups = (batch + pack - 1) / pack;
-        const std::int64_t most_rows = y.tiles == 1 ? y.size : warps_at_most * rows_of_lane;
-        warps = static_cast<int>((most_rows + rows_of_lane - 1) / rows_of_lane);
-    }
-
-    QC_HD bool whole() const { return x.tiles == 1 && y.tiles == 1; }
-    QC_HD std::int64_t tiles() const { return x.tiles * y.tiles; }
-    QC_HD std::int64_t items() const { return channels * groups * tiles(); }
-    QC_HD std::int64_t parts() const { return groups * tiles() * warps; }  // partial sums of a channel
-    // Whether the columns beyond a lane's own are always a neighbour's, a zero or, periodically, the other end's.
-    QC_HD bool plain() const {
-        return x.size % columns_of_lane == 0 && (boundary == Boundary::zero || boundary == Boundary::periodic);
-    }
-};
-
-// A tile's place on an axis: it holds [origin, origin + extent) and answers for [core, core_end), counted from its origin.
-struct Span {
-    std::int64_t origin;
-    int extent, core, core_end;
-    bool first, last;  // whether it begins and ends where the axis does
-    bool wraps;        // whether its own ends are neighbours
-
-    QC_HD Span(const Cut& cut, std::int64_t i, Boundary boundary) {
-        const std::int64_t begin = i * cut.pitch, end = begin + cut.pitch < cut.size ? begin + cut.pitch : cut.size;
-        std::int64_t from = begin - cut.overlap, to = end + cut.overlap;
-        if (boundary != Boundary::periodic) {
-            from = from < 0 ? 0 : from;
-            to = to > cut.size ? cut.size : to;
-        }
-        origin = from;
-        extent = static_cast<int>(to - from);
-        core = static_cast<int>(begin - from);
-        core_end = static_cast<int>(end - from);
-        first = cut.tiles == 1 || (from == 0 && boundary != Boundary::periodic);
-        last = cut.tiles == 1 || (to == cut.size && boundary != Boundary::periodic);
-        wraps = cut.tiles == 1 && boundary == Boundary::periodic;
-    }
-};
 
 template <class T>
 struct alignas(16) Four {
     T v[columns_of_lane];
 };
 
+// Four stored elements that lie side by side, in one access where their memory allows it.
+template <class E>
+struct alignas(4 * sizeof(E) < 16 ? 4 * sizeof(E) : 16) Quad {
+    E v[columns_of_lane];
+};
+
 // A field of any storage type of compute type T.
 struct StoredField {
     Elements<char> bytes;
     DType dtype;
+    bool quads = false;  // whether every lane's columns are a Quad
 
     StoredField() = default;
-    explicit StoredField(const Field& f, std::int64_t step = 0) : bytes(f), dtype(f.dtype) {
-        if (f.data) bytes.data = pointer<char>(static_cast<char*>(f.data) + step * f.step_stride * dtype_size(f.dtype));
+    explicit StoredField(const Field& f, std::int64_t width, std::int64_t step = 0) : bytes(f), dtype(f.dtype) {
+        if (!f.data) return;
+        const std::int64_t size = dtype_size(f.dtype), quad = std::min<std::int64_t>(columns_of_lane * size, 16);
+        char* const data = static_cast<char*>(f.data) + step * f.step_stride * size;
+        bytes.data = pointer<char>(data);
+        const auto whole = [&](std::int64_t stride) { return stride * size % quad == 0; };
+        quads = f.x_stride == 1 && width % columns_of_lane == 0 && reinterpret_cast<std::uintptr_t>(data) % quad == 0 &&
+                whole(f.y_stride) && whole(f.channel_stride) && whole(f.batch_stride) && whole(f.step_stride);
     }
     QC_HD explicit operator bool() const { return static_cast<bool>(bytes.data); }
 };
@@ -109,29 +50,41 @@ __device__ void with_storage(DType dtype, F&& f) {
     else f(float16(0.0f));
 }
 
+// Four<T>s of shared memory that a tile's edges take: of every warp the first and the last row, of this step and of the next.
+constexpr int edges_of_turn = 2 * 32, edges_of_warp = 2 * edges_of_turn;
+
 // By value: a choice between elements of an array in registers must not become one of addresses, which registers don't have.
 template <class T>
 QC_HD T pick(bool first, T a, T b) {
     return first ? a : b;
 }
 
-// A thread's patch of a tile, and the ways to its neighbours.
-template <class T, bool Plain>
+// i, so that what is computed from it is computed here: held over the steps, addresses would crowd their registers.
+__device__ inline int here(int i) {
+#if defined(__CUDA_ARCH__)
+    asm volatile("" : "+r"(i));
+#endif
+    return i;
+}
+
+// A thread's patch of a tile, R rows of it, and the ways to its neighbours.
+template <class T_, int R_, bool Plain_>
 class Tile {
   public:
-    static constexpr int R = rows_of_lane, C = columns_of_lane;
+    using T = T_;
+    static constexpr int R = R_, C = columns_of_lane;
+    static constexpr bool Plain = Plain_;
     using Patch = T[R][C];
 
-    __device__ Tile(const Tiling& tiling, Pointer<Four<T>> edges, std::int64_t item)
-        : boundary(tiling.boundary), columns(tiling.x, item % tiling.x.tiles, tiling.boundary),
-          lines(tiling.y, item / tiling.x.tiles % tiling.y.tiles, tiling.boundary), edges_(edges) {
+    __device__ Tile(const Tiling& tiling, Pointer<Four<T>> edges, int item)
+        : boundary(tiling.boundary), columns(tiling.x, item % tiling.x.tiles, boundary),
+          lines(tiling.y, item / tiling.x.tiles % tiling.y.tiles, boundary), tiling_(tiling), column_tile_(item % tiling.x.tiles),
+          line_tile_(item / tiling.x.tiles % tiling.y.tiles) {
         const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
-        warps_ = static_cast<int>(blockDim.x) / 32;
-        width_ = tiling.x.size;
-        height_ = tiling.y.size;
         warp = thread / 32;
+        edge_ = edges + warp * edges_of_warp + lane;
         const int image = lane / tiling.lanes, first_lane = image * tiling.lanes, lane_x = lane - first_lane;
-        const std::int64_t plane = item / tiling.tiles();
+        const int plane = item / tiling.tiles();
         channel = plane / tiling.groups;
         batch = plane % tiling.groups * tiling.pack + image;
         column = lane_x * C;
@@ -188,8 +141,6 @@ class Tile {
     // The rows above and below the patch, from the warps there or as the boundary has it. A patch that isn't filled has the
     // latter in its own rows. Every thread of the block takes part.
     __device__ void beyond(Patch& u, T (&above)[C], T (&below)[C], bool adjoint) {
-        const int lane = static_cast<int>(threadIdx.x % 32);
-        const auto edge = [&](int w, int bottom) { return edges_ + ((parity_ * warps_ + w) * 2 + bottom) * 32 + lane; };
         Four<T> top, bottom;
 #pragma unroll
         for (int c = 0; c < C; ++c) {
@@ -201,21 +152,25 @@ class Tile {
             for (int y = 0; y < R - 1; ++y)
 #pragma unroll
                 for (int c = 0; c < C; ++c) bottom.v[c] = pick(y == rows - 1, u[y][c], bottom.v[c]);
-        *edge(warp, 0) = top;
-        *edge(warp, 1) = bottom;
+        // What this warp shows, in turn in one place and in another, so that a barrier a step is enough: the first row, the last.
+        constexpr int last_row = 32;
+        const auto edge = edge_ + turn_;
+        turn_ ^= edges_of_turn;
+        edge[0] = top;
+        edge[last_row] = bottom;
         __syncthreads();
-        const bool fold = !adjoint && (boundary == Boundary::reflect || boundary == Boundary::replicate);
+        const bool fold = !Plain && !adjoint && (boundary == Boundary::reflect || boundary == Boundary::replicate);
         Four<T> far{};
-        if (warp > 0) far = *edge(warp - 1, 1);
-        else if (lines.wraps) far = *edge(last_warp_, 1);
+        if (warp > 0) far = edge[last_row - edges_of_warp];
+        else if (lines.wraps) far = edge[last_row + last_warp_ * edges_of_warp];
         else if (fold && lines.first)
 #pragma unroll
             for (int c = 0; c < C; ++c) far.v[c] = pick(boundary == Boundary::reflect, u[1][c], u[0][c]);
 #pragma unroll
         for (int c = 0; c < C; ++c) above[c] = far.v[c];
         far = {};
-        if (warp < last_warp_) far = *edge(warp + 1, 0);
-        else if (lines.wraps) far = *edge(0, 0);
+        if (warp < last_warp_) far = edge[edges_of_warp];
+        else if (lines.wraps) far = edge[-warp * edges_of_warp];
         else if (fold && lines.last) {
             far = bottom;
             if (boundary == Boundary::reflect) {
@@ -234,31 +189,55 @@ class Tile {
             for (int y = 0; y < R; ++y)
 #pragma unroll
                 for (int c = 0; c < C; ++c) u[y][c] = pick(y == rows, below[c], u[y][c]);
-        parity_ ^= 1;
     }
 
-    // u = the field's points of the tile, zero outside, or u += them. Staged in local memory, so that the loops stay loops;
-    // volatile, or the steps would keep the copy up to date.
+    // u = the field's points of the tile, zero outside, or u += them.
     __device__ void read(const StoredField& field, std::int64_t step, Patch& u, bool add = false) const {
+        if (!add)
+#pragma unroll
+            for (int i = 0; i < R * C; ++i) u[i / C][i % C] = T(0);
+        if (field.quads)
+            return each_row(field.bytes, step, false, [&](int y, std::int64_t at) {
+                with_storage<T>(field.dtype, [&](auto element) {
+                    using E = decltype(element);
+                    const auto data = cuda::pointer_cast<const E>(field.bytes.data);
+                    const Quad<E> quad = *cuda::pointer_cast<const Quad<E>>(data + at);
+#pragma unroll
+                    for (int c = 0; c < C; ++c) u[y][c] = u[y][c] + from_storage<T>(quad.v[c]);
+                });
+            });
+        // Staged in local memory, so that the loops stay loops; volatile, or the steps would keep the copy up to date.
         volatile T staged[R * C];
 #pragma unroll
         for (int i = 0; i < R * C; ++i) staged[i] = T(0);
-        with_storage<T>(field.dtype, [&](auto element) {
-            const auto data = cuda::pointer_cast<const decltype(element)>(field.bytes.data);
-            each_point(field.bytes, step, false, [&](int i, std::int64_t at) { staged[i] = from_storage<T>(data[at]); });
+        each_point(field.bytes, step, false, [&](int i, std::int64_t at) {
+            with_storage<T>(field.dtype, [&](auto element) {
+                staged[i] = from_storage<T>(cuda::pointer_cast<const decltype(element)>(field.bytes.data)[at]);
+            });
         });
 #pragma unroll
-        for (int i = 0; i < R * C; ++i) u[i / C][i % C] = add ? u[i / C][i % C] + staged[i] : staged[i];
+        for (int i = 0; i < R * C; ++i) u[i / C][i % C] = u[i / C][i % C] + staged[i];
     }
     // The points of the core.
     __device__ void write(const Patch& u, const StoredField& field, std::int64_t step) const {
+        if (field.quads)
+            return each_row(field.bytes, step, true, [&](int y, std::int64_t at) {
+                with_storage<T>(field.dtype, [&](auto element) {
+                    using E = decltype(element);
+                    Quad<E> quad;
+#pragma unroll
+                    for (int c = 0; c < C; ++c) quad.v[c] = E(u[y][c]);
+                    *cuda::pointer_cast<Quad<E>>(cuda::pointer_cast<E>(field.bytes.data) + at) = quad;
+                });
+            });
         volatile T staged[R * C];
 #pragma unroll
         for (int i = 0; i < R * C; ++i) staged[i] = u[i / C][i % C];
-        with_storage<T>(field.dtype, [&](auto element) {
-            using E = decltype(element);
-            const auto data = cuda::pointer_cast<E>(field.bytes.data);
-            each_point(field.bytes, step, true, [&](int i, std::int64_t at) { data[at] = E(T(staged[i])); });
+        each_point(field.bytes, step, true, [&](int i, std::int64_t at) {
+            with_storage<T>(field.dtype, [&](auto element) {
+                using E = decltype(element);
+                cuda::pointer_cast<E>(field.bytes.data)[at] = E(T(staged[i]));
+            });
         });
     }
 
@@ -273,170 +252,68 @@ class Tile {
 
     Boundary boundary;
     Span columns, lines;
-    std::int64_t channel, batch;
-    int warp, column, rows;
+    int channel, batch, warp, column, rows;
     bool idle;
 
   private:
     static constexpr unsigned all = 0xffffffffu;
 
-    // f(place in the patch, offset of the element) for the points of the patch that lie in the plane or in the tile's core.
+    // Where the lane's patch lies in a field, or in the core of the tile.
+    struct Place {
+        Span columns, lines;
+        int first_line, first_column, begin, end, left, right;
+
+        __device__ Place(const Tile& tile, bool core)
+            : columns(tile.tiling_.x, here(tile.column_tile_), tile.boundary),
+              lines(tile.tiling_.y, here(tile.line_tile_), tile.boundary), first_line(here(tile.warp * R)),
+              first_column(here(tile.column)), begin(core ? lines.core : 0), end(core ? lines.core_end : lines.extent),
+              left(core ? columns.core : 0), right(core ? columns.core_end : columns.extent) {}
+        __device__ bool holds_line(int y) const { return first_line + y >= begin && first_line + y < end; }
+        __device__ bool holds_column(int c) const { return first_column + c >= left && first_column + c < right; }
+    };
+    __device__ std::int64_t plane_of(const Elements<char>& e, std::int64_t step) const {
+        return step * e.step_stride + std::int64_t{here(batch)} * e.batch_stride + std::int64_t{here(channel)} * e.channel_stride;
+    }
+    // f(row of the patch, offset of its first element) for the rows that lie in the plane or in the tile's core.
+    template <class F>
+    __device__ void each_row(const Elements<char>& e, std::int64_t step, bool core, F&& f) const {
+        const Place place(*this, core);
+        if (idle || !place.holds_column(0)) return;
+        const std::int64_t height = tiling_.y.size, line = wrapped(place.lines.origin + place.first_line, height);
+        const int to_end = height - line < R ? static_cast<int>(height - line) : R;
+        const std::int64_t x = wrapped(place.columns.origin + place.first_column, tiling_.x.size);
+        std::int64_t at = plane_of(e, step) + line * e.y_stride + x;
+#pragma unroll
+        for (int y = 0; y < R; ++y) {
+            if (y == to_end) at -= height * e.y_stride;
+            if (place.holds_line(y)) f(y, at);
+            at += e.y_stride;
+        }
+    }
+    // f(place in the patch, offset of the element) for the points there.
     template <class F>
     __device__ void each_point(const Elements<char>& e, std::int64_t step, bool core, F&& f) const {
         if (idle) return;
-        const std::int64_t plane = step * e.step_stride + here(batch) * e.batch_stride + channel * e.channel_stride;
-        const int first_line = here(warp * R), first_column = here(column);
-        const int begin = core ? lines.core : 0, end = core ? lines.core_end : lines.extent;
-        const int left = core ? columns.core : 0, right = core ? columns.core_end : columns.extent;
+        const Place place(*this, core);
+        const std::int64_t plane = plane_of(e, step);
 #pragma unroll 1
         for (int y = 0; y < R; ++y) {
-            const int line = first_line + y;
-            if (line < begin || line >= end) continue;
-            const std::int64_t row = plane + wrapped(lines.origin + line, height_) * e.y_stride;
+            if (!place.holds_line(y)) continue;
+            const std::int64_t row = plane + wrapped(place.lines.origin + place.first_line + y, tiling_.y.size) * e.y_stride;
 #pragma unroll
-            for (int c = 0; c < C; ++c) {
-                const int x = first_column + c;
-                if (x >= left && x < right) f(y * C + c, row + wrapped(columns.origin + x, width_) * e.x_stride);
-            }
+            for (int c = 0; c < C; ++c)
+                if (place.holds_column(c))
+                    f(y * C + c, row + wrapped(place.columns.origin + place.first_column + c, tiling_.x.size) * e.x_stride);
         }
-    }
-    // i, so that what is computed from it is computed here: held over the steps, addresses would crowd their registers.
-    template <class I>
-    __device__ static I here(I i) {
-#if defined(__CUDA_ARCH__)
-        if constexpr (sizeof(I) == 8) asm volatile("" : "+l"(i));
-        else asm volatile("" : "+r"(i));
-#endif
-        return i;
     }
     __device__ static std::int64_t wrapped(std::int64_t i, std::int64_t n) { return i < 0 ? i + n : i >= n ? i - n : i; }
 
-    Pointer<Four<T>> edges_;
-    int warps_, last_warp_, left_lane_, right_lane_, last_column_;
+    const Tiling& tiling_;
+    int column_tile_, line_tile_;
+    Pointer<Four<T>> edge_;
+    int last_warp_, left_lane_, right_lane_, last_column_;
     bool left_end_, right_end_;
-    std::int64_t width_, height_;
-    int parity_ = 0;
+    int turn_ = 0;
 };
-
-// Four<T>s of shared memory that a tile's edges take: of every warp the first and last row, for this step and the next.
-QC_HD int edges_of(int warps) { return 2 * warps * 2 * 32; }
-
-// One step's taps, skip in the centre.
-template <class T>
-struct StepTaps {
-    T k[9], bias;
-};
-
-// Settings and parameters of a chain of 3 x 3 steps.
-template <class T>
-struct Chain {
-    Pointer<const T> taps, bias;
-    std::int64_t tap_channels, bias_channels;
-    Activation activation;
-    T slope, skip;
-
-    explicit Chain(const Problem& p)
-        : taps(pointer<const T>(p.taps)), bias(pointer<const T>(p.bias)), tap_channels(p.tap_channels),
-          bias_channels(p.bias_channels), activation(p.options.activation), slope(static_cast<T>(p.options.slope)),
-          skip(static_cast<T>(p.options.skip)) {}
-
-    // With taps and bias moved to those of channel c.
-    __device__ Chain of(std::int64_t c) const {
-        Chain own = *this;
-        if (tap_channels > 1) own.taps += c * 9;
-        if (bias && bias_channels > 1) own.bias += c;
-        return own;
-    }
-    __device__ StepTaps<T> step(std::int64_t t) const {
-        StepTaps<T> step;
-        const auto at = taps + t * tap_channels * 9;
-#pragma unroll
-        for (int i = 0; i < 9; ++i) step.k[i] = at[i];
-        step.k[4] += skip;
-        step.bias = bias ? bias[t * bias_channels] : T(0);
-        return step;
-    }
-
-    // Whether the corners of the kernels are zero in all of some steps, so that five taps do. A barrier of the block.
-    __device__ bool star(std::int64_t t0, std::int64_t t1) const {
-        bool corner = false;
-        for (std::int64_t i = threadIdx.x; i < 4 * (t1 - t0); i += blockDim.x) {
-            const int which = static_cast<int>(i % 4), place = which < 2 ? 2 * which : 2 * which + 2;
-            if (taps[(t0 + i / 4) * tap_channels * 9 + place] != T(0)) corner = true;
-        }
-        return __syncthreads_or(corner) == 0;
-    }
-};
-
-QC_HD float relu(float z) {
-#if defined(__CUDA_ARCH__)
-    float result;  // fmaxf would turn a NaN into 0
-    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(result) : "f"(z));
-    return result;
-#else
-    return z <= 0.0f ? 0.0f : z;
-#endif
-}
-QC_HD double relu(double z) { return z <= 0.0 ? 0.0 : z; }
-
-// u = act(k * u + bias), the same expressions whether on the way forward or once more on the way back.
-template <bool Star, class T, bool Plain>
-__device__ void correlate(Tile<T, Plain>& tile, const StepTaps<T>& taps, T (&u)[rows_of_lane][columns_of_lane]) {
-    constexpr int R = rows_of_lane, C = columns_of_lane;
-    using Beside = typename Tile<T, Plain>::Beside;
-    T above[C], below[C];
-    tile.beyond(u, above, below, false);
-    Beside row = tile.beside(u[0], false), before{}, after{};
-    if constexpr (!Star) before = tile.beside(above, false);
-#pragma unroll
-    for (int y = 0; y < R; ++y) {
-        T next[C];
-#pragma unroll
-        for (int c = 0; c < C; ++c) next[c] = y < R - 1 ? u[(y + 1) % R][c] : below[c];
-        if (!Star || y < R - 1) after = tile.beside(next, false);
-        T z[C];
-#pragma unroll
-        for (int c = 0; c < C; ++c) {
-            T sum = taps.bias;
-            if constexpr (!Star) sum = taps.k[0] * before.left[c] + sum;
-            sum = taps.k[1] * above[c] + sum;
-            if constexpr (!Star) sum = taps.k[2] * before.right[c] + sum;
-            sum = taps.k[3] * row.left[c] + sum;
-            sum = taps.k[4] * u[y][c] + sum;
-            sum = taps.k[5] * row.right[c] + sum;
-            if constexpr (!Star) sum = taps.k[6] * after.left[c] + sum;
-            sum = taps.k[7] * next[c] + sum;
-            if constexpr (!Star) sum = taps.k[8] * after.right[c] + sum;
-            z[c] = sum;
-        }
-#pragma unroll
-        for (int c = 0; c < C; ++c) {
-            above[c] = u[y][c];
-            u[y][c] = z[c];
-        }
-        before = row;
-        row = after;
-    }
-}
-
-template <class T, bool Plain>
-__device__ void step(Tile<T, Plain>& tile, const Chain<T>& chain, std::int64_t t, bool star,
-                     T (&u)[rows_of_lane][columns_of_lane]) {
-    constexpr int points = rows_of_lane * columns_of_lane, C = columns_of_lane;
-    const StepTaps<T> taps = chain.step(t);
-    star ? correlate<true>(tile, taps, u) : correlate<false>(tile, taps, u);
-    if (chain.activation == Activation::relu) {
-#pragma unroll
-        for (int i = 0; i < points; ++i) u[i / C][i % C] = relu(u[i / C][i % C]);
-    } else if (chain.activation != Activation::none) {
-        volatile T staged[points];  // in local memory: a loop that is not unrolled
-#pragma unroll
-        for (int i = 0; i < points; ++i) staged[i] = u[i / C][i % C];
-#pragma unroll 1
-        for (int i = 0; i < points; ++i) staged[i] = activate(T(staged[i]), chain.activation, chain.slope);
-#pragma unroll
-        for (int i = 0; i < points; ++i) u[i / C][i % C] = staged[i];
-    }
-}
 
 }  // namespace qcore::stencil

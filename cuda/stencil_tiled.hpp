@@ -5,8 +5,14 @@
 
 namespace qcore::stencil {
 
-// Whether a call goes through the tiled kernels: real planes and the 3 x 3 kernels that those are written for.
-inline bool tileable(const Problem& p) { return !is_complex(p.storage) && p.depth == 1 && p.kd == 1 && p.kh == 3 && p.kw == 3; }
+// Whether a call goes through the tiled kernels: real planes and the 3 x 3 kernels that those are written for, and no more steps
+// and tiles than they count in 32 bits.
+inline bool tileable(const Problem& p) {
+    constexpr std::int64_t most = std::int64_t{1} << 30;
+    const std::int64_t tiles = (p.width / 96 + 1) * (p.height / 32 + 1);  // at most; a tile's core is larger than that
+    return !is_complex(p.storage) && p.depth == 1 && p.kd == 1 && p.kh == 3 && p.kw == 3 && p.steps < most &&
+           p.batch * p.channels < most && p.batch * p.channels * tiles < most;
+}
 
 template <class T>
 void tiled_forward(const Problem& p);

@@ -12,6 +12,9 @@ import argparse
 import fnmatch
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,8 +28,8 @@ from ..timing import Disagreement
 from . import device, paths, schrodinger, stencil
 from .ceiling import Ceilings, DeviceCeilings, HostCeilings
 from .clock import Clock, DeviceClock, HostClock
-from .measure import Result, measure, table
-from .rows import Place, Row
+from .measure import Result, beside, own, table
+from .rows import Contest, Place, Row
 
 SECONDS, QUICK_SECONDS = 1.0, 0.02
 
@@ -45,7 +48,6 @@ def main(argv: list[str] | None = None) -> int:
         0, missing kernels included; 1 if a peer's result was not qcore's or a kernel failed.
     """
     arguments = parse(argv)
-    started = perf_counter()
     place = Place(arguments.device, arguments.compile)
     clock: Clock
     ceilings: Ceilings
@@ -55,39 +57,111 @@ def main(argv: list[str] | None = None) -> int:
         ceilings = DeviceCeilings(timer)
     else:
         clock, ceilings = HostClock(), HostCeilings(torch.get_num_threads())
-    ceilings.measure()
-    results: list[Result] = []
-    wrong: list[str] = []
-    late: list[str] = []
+    report = Report(arguments, ceilings, place)
+    report.measure_ceilings()
+    report.machine = {**machine.facts(), **device.facts()}
+    started = perf_counter()
+    open_contests: list[tuple[Result, Contest]] = []
     for row in arguments.rows:
         if perf_counter() - started > arguments.budget:
-            late.append(row.name)
+            report.late.append(row.name)
             continue
-        try:
-            with compilations():
-                results.append(measure(row, place, clock, seconds=arguments.seconds, say=say))
-        except Disagreement as error:
-            wrong.append(f"{row.name}: {error}")
-        except Exception as error:  # the rows after it are worth having all the same
-            wrong.append(f"{row.name}: {type(error).__name__}: {error}")
+        say(f"{row.name}: {row.label}")
+        with report.failures_of(row.name):
+            result, contest = own(row, place, clock)
+            report.results.append(result)
+            if contest is not None:
+                open_contests.append((result, contest))
+        report.write()
+    # With qcore's own times on file, those of the peers, most of whose time goes into compiling them.
+    while open_contests:
+        result, contest = open_contests.pop(0)
+        if perf_counter() - started > arguments.budget:
+            report.late.append(f"{result.row.name}, peers")
+            continue
+        with report.failures_of(result.row.name), compilations():
+            beside(result, contest, place, clock, seconds=arguments.seconds, say=say)
+        report.write()
         if place.cuda:
-            torch.cuda.empty_cache()
-    ceilings.measure()
-    record = {
-        "machine": {**machine.facts(), **device.facts()},
-        "device": place.device,
-        "seconds": perf_counter() - started,
-        "ceilings": ceilings.facts(),
-        "rows": [result.record(ceilings) for result in results],
-        "not_reached_in_time": late,
-        "wrong": wrong,
-    }
-    write(arguments, record, [_facts(record), table(results, ceilings)])
-    for line in wrong:
-        print(f"WRONG: {line}", file=sys.stderr)
-    for name in late:
-        print(f"no time left for {name}", file=sys.stderr)
-    return 1 if wrong else 0
+            with report.failures_of(result.row.name):
+                torch.cuda.empty_cache()
+    with report.failures_of("ceilings"):
+        report.measure_ceilings()
+    report.write()
+    report.tell()
+    return 1 if report.every_wrong() else 0
+
+
+@dataclass
+class Report:
+    """What has been measured so far, on file after every row: the next one may take the process with it."""
+
+    arguments: argparse.Namespace
+    ceilings: Ceilings
+    place: Place
+    machine: dict[str, str] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    started: float = field(default_factory=perf_counter)
+
+    def measure_ceilings(self) -> None:
+        """Once more; the best counts."""
+        self.ceilings.measure()
+
+    @contextmanager
+    def failures_of(self, name: str) -> Iterator[None]:
+        """Note what goes wrong: the rows after it are worth having all the same."""
+        try:
+            yield
+        except Disagreement as error:
+            self.wrong.append(f"{name}: {error}")
+        except Exception as error:
+            self.wrong.append(f"{name}: {type(error).__name__}: {error}")
+
+    def every_wrong(self) -> list[str]:
+        """Rows that failed and peers that disagree."""
+        return self.wrong + [f"{r.row.name}: {error}" for r in self.results for error in r.wrong.values()]
+
+    def record(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {
+            "machine": self.machine,
+            "device": self.place.device,
+            "seconds": perf_counter() - self.started,
+            "ceilings": self.ceilings.facts(),
+            "rows": [result.record(self.ceilings) for result in self.results],
+            "not_reached_in_time": self.late,
+            "wrong": self.every_wrong(),
+        }
+
+    def tables(self) -> list[Table]:
+        """The machine and the rows."""
+        ceilings = {name: f"{rate:.4g}" for name, rate in self.ceilings.facts().items()}
+        facts = Table("Machine", ["fact", "value"], [list(f) for f in {**self.machine, **ceilings}.items()])
+        return [facts, table(self.results, self.ceilings)]
+
+    def write(self) -> None:
+        """To the files; each is whole at any moment."""
+        if self.arguments.markdown:
+            replace(self.arguments.markdown, "\n\n".join(t.markdown() for t in self.tables()) + "\n")
+        if self.arguments.json:
+            replace(self.arguments.json, json.dumps(self.record(), indent=1) + "\n")
+
+    def tell(self) -> None:
+        """On the terminal."""
+        print("\n\n".join(table.text() for table in self.tables()))
+        for line in self.every_wrong():
+            print(f"WRONG: {line}", file=sys.stderr)
+        for name in self.late:
+            print(f"no time left for {name}", file=sys.stderr)
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    beside = file.with_name(f"{file.name}.new")
+    beside.write_text(text)
+    beside.replace(file)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -124,21 +198,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if arguments.seconds is None:
         arguments.seconds = QUICK_SECONDS if arguments.quick else SECONDS
     return arguments
-
-
-def write(arguments: argparse.Namespace, record: dict[str, Any], tables: list[Table]) -> None:
-    """To the terminal and the files."""
-    print("\n\n".join(table.text() for table in tables))
-    if arguments.markdown:
-        arguments.markdown.write_text("\n\n".join(table.markdown() for table in tables) + "\n")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def _facts(record: dict[str, Any]) -> Table:
-    ceilings = {name: f"{rate:.4g}" for name, rate in record["ceilings"].items()}
-    facts = {**record["machine"], **ceilings}
-    return Table("Machine", ["fact", "value"], [list(fact) for fact in facts.items()])
 
 
 def say(line: str) -> None:

@@ -120,16 +120,27 @@ def captured(run: Run) -> Callable[[], Any]:
     """`run` as one CUDA graph, which is how a user would get rid of its launches' cost.
 
     What it returns stays where it is and is written again by every replay.
+
+    Raises:
+        Exception: `run` cannot be captured; of whatever kind it threw.
     """
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
+    before, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    aside.wait_stream(before)
     with torch.cuda.stream(aside):
         for _ in range(3):
             run()
-    torch.cuda.current_stream().wait_stream(aside)
+    before.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = run()
+    try:
+        with torch.cuda.graph(graph):
+            result = run()
+    except Exception:
+        # What torch leaves behind otherwise: the capture's stream as the current one, and a generator that
+        # takes the capture for going on and draws no more.
+        torch.cuda.set_stream(before)
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(torch.Generator(device="cuda"))
+        raise
 
     def replay() -> Any:
         graph.replay()

@@ -8,7 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-QUERY = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "ecc.mode.current")
+QUERY = (
+    *("uuid", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "clocks.max.mem"),
+    *("power.draw", "power.limit", "temperature.gpu", "ecc.mode.current", "mig.mode.current"),
+)
 PACKAGES = ("triton", "cupy-cuda13x", "cupy-cuda12x", "jax")
 
 
@@ -35,15 +38,28 @@ def _version(package: str) -> str:
 
 
 def _queried() -> dict[str, str]:
-    """What nvidia-smi tells of the first device, if it is there."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return {}
+    """What nvidia-smi tells of the current device, if it is there."""
+    program = shutil.which("nvidia-smi") or "/usr/local/nvidia/bin/nvidia-smi"
     words = [program, f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
-    if done.returncode:
-        return {}
-    return dict(zip(QUERY, done.stdout.splitlines()[0].split(", "), strict=False))
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:  # numbers without clocks are numbers all the same
+        return {"nvidia-smi": f"{type(error).__name__}: {error}"}
+    lines = done.stdout.splitlines() or [""]
+    current = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    line = next((line for line in lines if current in line), lines[0])
+    return dict(zip(QUERY, line.split(", "), strict=False))
+
+
+def clocks() -> dict[str, int]:
+    """MHz, degrees and milliwatts at this moment, as far as this torch can ask for them."""
+    found = {}
+    for name in ("clock_rate", "temperature", "power_draw"):
+        try:
+            found[name] = int(getattr(torch.cuda, name)())
+        except Exception:  # needs nvidia-ml-py, and a driver that lets it
+            continue
+    return found
 
 
 def same_precision() -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median, quantiles
 from typing import Any
 
 from ..stencil.measure import Verdict
 from ..table import Table
 from ..timing import Disagreement, Run
+from . import device
 from .ceiling import Ceilings
-from .clock import Clock, Timed, alone, captured, compare, launches
-from .rows import Peer, Place, Row
+from .clock import WARM_SAMPLE, Clock, Timed, alone, captured, compare, launches
+from .rows import Contest, Peer, Place, Row
+
+ALONE = 7  # cold samples of qcore without a rival
+WARM_REPEATS = 1000
 
 NOTE = """\
 Rates: 1e9 units per second, median (quartiles). Cold: the level-two cache flushed before every call, and the
@@ -28,11 +33,14 @@ class Result:
 
     row: Row
     missing: str = ""  # why qcore has no time
+    alone: list[float] = field(default_factory=list)  # seconds per unit, cold, before any peer
+    alone_warm: float = 0.0
+    launches: int | None = None  # of a call of ours
+    clocks: dict[str, int] = field(default_factory=dict)  # of the device, after that
     timed: dict[str, Timed] = field(default_factory=dict)  # the fastest peer, and the one a target names
-    own: float = 0.0  # seconds per unit, cold, where no peer ran
     screened: dict[str, float] = field(default_factory=dict)  # rate of every peer, cold
     failed: dict[str, str] = field(default_factory=dict)  # why a peer has no time
-    launches: int | None = None  # of a call of ours
+    wrong: dict[str, str] = field(default_factory=dict)  # how far a peer is from qcore, which is a failure
 
     @property
     def best(self) -> str:
@@ -42,8 +50,8 @@ class Result:
     @property
     def rate(self) -> float:
         """Units per second, cold."""
-        times = [time for timed in self.timed.values() for time in timed.cold.ours] or [self.own]
-        return 1 / median(times)
+        times = [time for timed in self.timed.values() for time in timed.cold.ours]
+        return 1 / median(times or self.alone)
 
     def share_of_fma(self, ceilings: Ceilings) -> float | None:
         """Of the multiply-adds the device can do."""
@@ -75,13 +83,17 @@ class Result:
         return {
             **made,
             "rate": self.rate,
+            "seconds_per_unit_alone": self.alone,
+            "seconds_per_unit_alone_warm": self.alone_warm,
             "launches": self.launches,
+            "clocks": self.clocks,
             "share_of_fma": self.share_of_fma(ceilings),
             "share_of_copy": self.share_of_copy(ceilings),
             "best_peer": self.best,
             "peers": {name: _timed_record(timed) for name, timed in self.timed.items()},
             "screened": self.screened,
             "failed": self.failed,
+            "wrong": self.wrong,
             "asked": [verdict._asdict() | {"reached": verdict.reached} for verdict in self.verdicts()],
         }
 
@@ -98,27 +110,52 @@ def _timed_record(timed: Timed) -> dict[str, Any]:
     }
 
 
-def measure(row: Row, place: Place, clock: Clock, *, seconds: float, say: Callable[[str], None]) -> Result:
-    """Time a row.
+def own(row: Row, place: Place, clock: Clock) -> tuple[Result, Contest | None]:
+    """Time qcore alone: what is worth having whatever becomes of the peers.
 
-    Args:
-        row: what to time.
-        place: where.
-        clock: by what.
-        seconds: rough length of the comparison with a peer.
-        say: told what is going on.
-
-    Raises:
-        Disagreement: a peer's result is not qcore's.
+    Returns:
+        The result so far, and what is left to do; None where there is no kernel.
     """
     result = Result(row)
-    say(f"{row.name}: {row.label}")
     try:
         contest = row.prepare(place)
         contest.ours()
     except NotImplementedError as error:
         result.missing = str(error)
-        return result
+        return result, None
+    result.alone = [clock.cold(contest.ours, 1) / row.amount for _ in range(ALONE)]
+    once = clock.warm(contest.ours, 1)
+    repeats = max(1, min(WARM_REPEATS, ceil(WARM_SAMPLE / once)))
+    result.alone_warm = median(clock.warm(contest.ours, repeats) for _ in range(3)) / row.amount
+    if place.cuda:
+        result.clocks = device.clocks()
+        try:
+            result.launches = launches(contest.ours)
+        except Exception as error:  # a profiler that may not look
+            result.failed["profiler"] = _reason(error)
+    return result, contest
+
+
+def beside(
+    result: Result,
+    contest: Contest,
+    place: Place,
+    clock: Clock,
+    *,
+    seconds: float,
+    say: Callable[[str], None],
+) -> None:
+    """Time the row in turn with its fastest peer, and with the one that a target names.
+
+    Args:
+        result: of `own`; takes the times.
+        contest: of `own`.
+        place: where.
+        clock: by what.
+        seconds: rough length of the comparison with a peer.
+        say: told what is going on.
+    """
+    row = result.row
     runs: dict[str, tuple[Run, float]] = {}
     for peer in contest.peers:
         say(f"{row.name}: {peer.name}")
@@ -126,21 +163,21 @@ def measure(row: Row, place: Place, clock: Clock, *, seconds: float, say: Callab
             name, run = _ready(peer, place)
             result.screened[name] = peer.amount / alone(clock, run)
             runs[name] = run, peer.amount
-        except Disagreement:
-            raise
+        except Disagreement as error:
+            result.wrong[peer.name] = str(error)
         except Exception as error:  # what this torch or library does not do; a peer is no reason to stop
-            result.failed[peer.name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            result.failed[peer.name] = _reason(error)
     chosen = {max(runs, key=lambda name: result.screened[name])} if runs else set()
     chosen |= {name for name in runs if row.against and name.startswith(row.against)}
     for name in sorted(chosen):
         run, amount = runs[name]
         timed = compare(clock, contest.ours, run, seconds=seconds)
         result.timed[name] = timed.per(row.amount, amount)
-    if not chosen:
-        result.own = alone(clock, contest.ours) / row.amount
-    if place.cuda:
-        result.launches = launches(contest.ours)
-    return result
+
+
+def _reason(error: Exception) -> str:
+    """Its kind and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _ready(peer: Peer, place: Place) -> tuple[str, Run]:
@@ -166,7 +203,7 @@ def table(results: list[Result], ceilings: Ceilings) -> Table:
         if result.missing:
             made.rows.append([*head, f"missing: {result.missing}", *[""] * 9])
             continue
-        warm, peer = "", ["none", "", "", ""]
+        warm, peer = f"{1e-9 / result.alone_warm:.4g}", ["none", "", "", ""]
         if result.best:
             timed = result.timed[result.best]
             warm = f"{1e-9 / median(timed.warm.ours):.4g}"
@@ -185,8 +222,6 @@ def table(results: list[Result], ceilings: Ceilings) -> Table:
 
 
 def _with_quartiles(result: Result) -> str:
-    if not result.best:
-        return f"{result.rate / 1e9:.4g}"
-    times = result.timed[result.best].cold.ours
+    times = result.timed[result.best].cold.ours if result.best else result.alone
     high, _, low = (1e-9 / time for time in quantiles(times, n=4, method="inclusive"))
     return f"{result.rate / 1e9:.4g} ({low:.3g}..{high:.3g})"

@@ -95,9 +95,39 @@ def test_a_peer_that_differs_is_not_timed() -> None:
     def differ(_: Any) -> None:
         raise Disagreement("far off")
 
-    row = _row(rows.Peer("wrong", lambda: rows.Plain(lambda: None), differ, 1.0))
-    with pytest.raises(Disagreement, match="far off"):
-        _measured(row)
+    result = _measured(_row(rows.Peer("wrong", lambda: rows.Plain(lambda: None), differ, 1.0)))
+    assert result.wrong == {"wrong": "far off"}
+    assert result.best == ""
+    assert result.rate > 0
+
+
+def test_what_qcore_does_alone_is_on_file_before_any_peer_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "gpu.json"
+
+    def die(*_: Any, **__: Any) -> None:
+        record = json.loads(file.read_text())
+        assert [row["best_peer"] for row in record["rows"]] == [""] * 9
+        assert all(row["rate"] > 0 for row in record["rows"])
+        raise KeyboardInterrupt  # as a limit of time would end it
+
+    monkeypatch.setattr(cli, "beside", die)
+    with pytest.raises(KeyboardInterrupt):
+        cli.main([*QUICK, "--only", "gpu/stencil", "--json", str(file)])
+
+
+def test_a_peer_that_differs_fails_the_run_and_not_its_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def differ(*_: Any) -> None:
+        raise Disagreement("far off")
+
+    monkeypatch.setattr(stencil, "check", differ)
+    assert cli.main([*QUICK, "--only", "stencil/forward/images-bf16"]) == 1
+    told = capsys.readouterr()
+    assert "WRONG: gpu/stencil/forward/images-bf16: far off" in told.err
+    assert "none" in told.out
 
 
 def test_a_peer_that_cannot_run_is_named_with_its_reason() -> None:
@@ -113,7 +143,7 @@ def test_a_peer_that_cannot_run_is_named_with_its_reason() -> None:
 def test_rates_are_of_units_whatever_a_call_does() -> None:
     # The peer does a quarter of the work of a call of ours, in the same time.
     peer = rows.Peer("slow", lambda: rows.Plain(_pause), lambda _: None, 2.5)
-    result = measure.measure(_row(peer), rows.Place("cpu", False), Ticking(), seconds=1.0, say=lambda _: None)
+    result = _measured(_row(peer), Ticking(), seconds=1.0)
     assert result.rate == pytest.approx(10)
     assert result.timed["slow"].cold.ratio == pytest.approx(4)
     assert [(v.asked, v.reached) for v in result.verdicts()] == [("4x best torch", True), ("1e-08 G/s", True)]
@@ -190,7 +220,9 @@ def test_the_script_runs_every_part_whatever_becomes_of_the_one_before(tmp_path:
     lines = told.read_text().splitlines()
     measured = [line.split()[3] for line in lines if line.startswith("-m bench.gpu --only ")]
     assert measured == ["gpu/stencil", "gpu/schrodinger", "gpu/paths"]
-    assert "-m pytest -p no:cacheprovider -W default -q -m cuda" in lines[-1]
+    tested = [line for line in lines if line.startswith("-m pytest -p no:cacheprovider -W default -q tests/")]
+    assert any("-q tests/cuda/test_stencil.py -m cuda" in line for line in tested)
+    assert "=== tests/cuda/test_stencil.py: status 0" in (tmp_path / "results" / "gpu-tests.txt").read_text()
 
 
 # --- cuSPARSE's peer with a solver of the test's own ---
@@ -263,6 +295,9 @@ def _row(peer: rows.Peer) -> rows.Row:
     return rows.Row("row", "label", "units", 10.0, lambda place: contest, ratio=4.0, rate=10.0)
 
 
-def _measured(row: rows.Row) -> measure.Result:
-    place = rows.Place("cpu", False)
-    return measure.measure(row, place, clock.HostClock(), seconds=0.0, say=lambda _: None)
+def _measured(row: rows.Row, timer: clock.Clock | None = None, seconds: float = 0.0) -> measure.Result:
+    place, timer = rows.Place("cpu", False), timer or clock.HostClock()
+    result, contest = measure.own(row, place, timer)
+    assert contest is not None
+    measure.beside(result, contest, place, timer, seconds=seconds, say=lambda _: None)
+    return result

@@ -107,7 +107,7 @@ def test_shapes_and_devices_without_a_gpu() -> None:
     assert (states.shape, states.device.type) == ((2, *x.shape), "cuda")
 
 
-@pytest.mark.parametrize("n", [0, 1, 3, 4, 1001])
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 1001, 16 * 256 + 4])
 def test_copy(n: int, device: Any) -> None:
     x = torch.rand(n)
 
@@ -117,6 +117,14 @@ def test_copy(n: int, device: Any) -> None:
         return out
 
     assert torch.equal(device.run(copy, x), x)
+
+
+def test_copies_of_whole_vectors_refuse_memory_that_begins_between_them(device: Any) -> None:
+    def copy(x: torch.Tensor) -> None:
+        _device.kernels(x).copy(x[1:], torch.empty_like(x[1:]))
+
+    with pytest.raises(ValueError, match="x: expected memory that begins on 16 bytes, got an offset"):
+        device.run(copy, torch.rand(9))
 
 
 ABOUT_THE_CPU = {"build_info", "isa", "isa_available", "num_threads", "measure_fma_rate", "measure_triad"}

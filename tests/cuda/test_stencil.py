@@ -88,8 +88,38 @@ def test_planes_in_registers(star: bool, boundary: str, device: Any) -> None:
         check_backward(device, chain)
 
 
+@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+@STARS
+def test_planes_on_lanes_of_seven_rows(star: bool, boundary: str, device: Any) -> None:
+    """Warps that are filled, and a last one that isn't."""
+    for height, activation in ((14, "relu"), (21, "none"), (20, "relu"), (13, "tanh")):
+        chain = make_chain(
+            (5, 1, height, 12),
+            3,
+            6,
+            dtype=torch.float32,
+            star=star,
+            boundary=boundary,
+            activation=activation,
+            states_every=2,
+        )
+        check_forward(device, chain)
+        check_backward(device, chain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_memory_that_whole_vectors_do_not_fit(dtype: torch.dtype, device: Any) -> None:
+    """Columns of a lane are read and written as one vector, unless the field begins or lies beside that."""
+    chain = make_chain((2, 1, 9, 8), 3, 3, dtype=dtype)
+    beside = torch.zeros(chain.x.numel() + 1, dtype=dtype)[1:].view(chain.x.shape).copy_(chain.x)
+    rows = torch.zeros(2, 1, 9, 10, dtype=dtype)[..., :8].copy_(chain.x)
+    for x in (chain.x, beside, rows):
+        check_forward(device, chain.but(x=x))
+        check_backward(device, chain.but(x=x))
+
+
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("shape", [(1, 1, 21, 141), (1, 1, 131, 9)])
+@pytest.mark.parametrize("shape", [(1, 1, 21, 141), (1, 1, 131, 9), (1, 1, 131, 12), (1, 1, 9, 148)])
 def test_planes_in_tiles(shape: tuple[int, ...], boundary: str, device: Any) -> None:
     """Larger than a block holds: tiles that overlap, four steps a launch, with and without checkpoints."""
     for dtype, every in zip(REAL, (0, 5), strict=True):
