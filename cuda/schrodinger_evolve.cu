@@ -1,21 +1,21 @@
-// Runs in one dimension, from checked arguments to launches. A run is cut into launches of some stages each, between which the
-// states are plain: where a frame is due, and where the factors of changing potentials would take too much memory.
+// Runs in one dimension, from checked arguments to launches: those that schrodinger_teams.hpp leaves to a thread for each
+// system. A run is cut into launches of some stages each, between which the states are plain: where a frame is due, and where
+// the factors of changing potentials would take too much memory.
 #include <algorithm>
 #include <string>
 
 #include "core/check.hpp"
 #include "schrodinger/fused.hpp"
 #include "schrodinger/reference.hpp"
-#include "schrodinger_layout.hpp"
+#include "schrodinger_line.hpp"
 #include "schrodinger_sweep.hpp"
-#include "schrodinger_team_adjoint.hpp"
+#include "schrodinger_teams.hpp"
 
 namespace qcore::schrodinger {
 
 namespace {
 
 using cuda::grid_for;
-using cuda::Unsupported;
 using cuda::Workspace;
 
 // What factors may take that are kept for all stages, and what those of a launch should take.
@@ -25,28 +25,7 @@ constexpr std::int64_t most_kept_bytes = 64 << 10, launch_bytes = 16 << 10;  // 
 constexpr std::int64_t most_kept_bytes = std::int64_t{8} << 30, launch_bytes = std::int64_t{256} << 20;
 #endif
 
-constexpr int threads = 128;
-
-Line make_line(const Evolution& e, std::int64_t batch) {
-    Line line{};
-    line.n = e.potential.shape[2];
-    line.batch = batch;
-    line.slices = e.potential.shape[0];
-    line.systems = e.potential.shape[1];
-    line.poles = e.c.shape[0];
-    if (line.poles > most_poles)
-        throw Unsupported("c: more than " + std::to_string(most_poles) +
-                          " stages in a step have no CUDA kernel; move the tensors to the CPU");
-    line.kappa = e.kappa;
-    line.reach = e.order == 2 && e.kappa != 0 ? 0 : e.order == 6 ? 2 : 1;
-    line.mass = e.order == 4 ? 1.0 / 12 : e.order == 6 ? 2.0 / 15 : 0.0;
-    line.quartic = e.order == 6 ? 1.0 / 20 : 0.0;
-    line.periodic = e.boundary == Boundary::periodic;
-    line.cayley = e.rule == Rule::cayley;
-    line.complex_potential = is_complex(e.potential.dtype);
-    std::copy_n(static_cast<const double*>(e.c.data), 2 * line.poles, line.c);
-    return line;
-}
+constexpr int threads = 32;  // of a block: few systems are spread over many multiprocessors
 
 // The factors of a run, and when to compute them.
 template <class N>
@@ -82,7 +61,7 @@ class Plan {
 
     Factors<N> place(int which, double sign) const {
         const std::int64_t before = which * factor_bytes<N>(line_, slots_, line_.systems) / static_cast<std::int64_t>(sizeof(N));
-        return place_factors(pointer<N>(memory_.data()) + before, line_, slots_, sign);
+        return place_factors(pointer<N>(memory_.data()) + before, line_, slots_, line_.systems, sign);
     }
 
     const Queue& queue_;
@@ -94,127 +73,6 @@ class Plan {
     Factors<N> factors_, back_;
 };
 
-// A tensor of numbers E as a team takes it.
-template <class N, class E>
-Rows<N> rows(const void* data) {
-    if constexpr (sizeof(typename E::Scalar) == 4) return {pointer<E>(data), nullptr};
-    else return {nullptr, pointer<E>(data)};
-}
-
-// The coefficients of teams, for all systems or, where they have potentials of their own, for as many at a time as memory is for.
-template <class N>
-class TeamCoefficients {
-  public:
-    TeamCoefficients(const Queue& queue, const Line& line, const Team& team, const void* potential, bool back)
-        : queue_(queue), whole_(line), team_(team), potential_(pointer<const double>(potential)), tables_(back ? 2 : 1),
-          most_(choose()), factor_memory_(queue, static_cast<std::size_t>(factor_bytes<Wide>(line, slots(), sets()))),
-          memory_(queue, static_cast<std::size_t>(tables_ * table()) * sizeof(N)) {}
-
-    // Calls body(line, first, coefficients, those of -c) for the systems of a launch, which begin with `first`.
-    template <class F>
-    void for_parts(F body) const {
-        for (std::int64_t first = 0; first < whole_.batch; first += most_) {
-            Line line = whole_;
-            line.kept = true;
-            line.batch = std::min(most_, whole_.batch - first);
-            if (own()) line.systems = line.batch;
-            const auto at = pointer<N>(memory_.data());
-            deal_out(line, first, 1, at);
-            if (tables_ > 1) deal_out(line, first, -1, at + table());
-            body(line, first, Pointer<const N>(at), Pointer<const N>(tables_ > 1 ? at + table() : at));
-        }
-    }
-
-    // For so many systems. A team of one warp shares its block with others.
-    cuda::Grid grid(std::int64_t batch, std::size_t shared) const {
-        const unsigned teams = team_.lanes == warp ? 4 : 1;
-        return {grid_for(batch, static_cast<int>(teams)).blocks, dim3(static_cast<unsigned>(team_.lanes), teams), shared};
-    }
-
-  private:
-    using Wide = typename N::template With<double>;
-
-    bool own() const { return whole_.systems > 1; }
-    std::int64_t sets() const { return own() ? most_ : 1; }
-    std::int64_t slots() const { return 2 * whole_.poles; }
-    std::int64_t table() const { return whole_.poles * sets() * team_.size(); }
-    std::int64_t choose() const {
-        const std::int64_t numbers = tables_ * whole_.poles * team_.size();
-        const std::int64_t system_bytes = factor_bytes<Wide>(whole_, slots(), 1) + numbers * static_cast<std::int64_t>(sizeof(N));
-        return own() ? std::clamp<std::int64_t>(most_kept_bytes / system_bytes, 1, whole_.batch) : whole_.batch;
-    }
-
-    void deal_out(const Line& line, std::int64_t first, double sign, Pointer<N> to) const {
-        const auto factors = place_factors(pointer<Wide>(factor_memory_.data()), line, slots(), sign);
-        const auto potential = potential_ + (own() ? first * line.n * (line.complex_potential ? 2 : 1) : 0);
-        const cuda::Grid grid = grid_for(slots() * line.systems, 32);
-        launch(queue_, factorize<Wide>, grid, line, factors, potential, Stages{0, slots(), false}, slots());
-        const auto items = static_cast<unsigned>(std::min<std::int64_t>(line.poles * line.systems, 1 << 20));
-        launch(queue_, deal<N>, {dim3(items), dim3(static_cast<unsigned>(team_.lanes))}, line, team_, factors, to);
-    }
-
-    const Queue& queue_;
-    Line whole_;
-    Team team_;
-    Pointer<const double> potential_;
-    std::int64_t tables_, most_;
-    Workspace factor_memory_, memory_;
-};
-
-// All stages in one launch.
-template <class N, class E>
-void forward_by_teams(const Queue& queue, const Line& line, std::int64_t stages, const Evolution& e, const TensorView& psi,
-                      const TensorView& out, const TensorView* frames, std::int64_t save_every) {
-    const Team team = make_team(line);
-    const TeamCoefficients<N> all(queue, line, team, e.potential.data, false);
-    const Frames saved{frames ? save_every : 0, line.batch};
-    const auto to_frames = frames ? rows<N, E>(frames->data) : Rows<N>{};
-    const auto kernel = team.points == 8 ? advance_team<N, 8> : advance_team<N, most_points>;
-    all.for_parts([&](const Line& part, std::int64_t first, Pointer<const N> coefficients, Pointer<const N>) {
-        launch(queue, kernel, all.grid(part.batch, cuda::SharedMemory::bytes<N>(exchanged)), part, team, stages, part.systems,
-               coefficients, rows<N, E>(psi.data), rows<N, E>(out.data), to_frames, saved, first);
-    });
-}
-
-template <class N, class E>
-void backward_by_teams(const Queue& queue, const Line& line, std::int64_t stages, const Evolution& e, const TensorView& states,
-                       const TensorView& grad_out, const TensorView* grad_frames, std::int64_t save_every,
-                       const TensorView& grad_psi, const TensorView& grad_potential, const TensorView& grad_c) {
-    const Team team = make_adjoint_team(line);
-    const TeamCoefficients<N> all(queue, line, team, e.potential.data, true);
-    const bool shared = line.systems == 1;
-    const std::int64_t numbers = line.batch * line.n;
-    const std::size_t c_bytes = static_cast<std::size_t>(line.poles * line.batch) * sizeof(Complex<double>);
-    const std::size_t sum_bytes = shared ? static_cast<std::size_t>(numbers) * sizeof(double) : 0;
-    const Workspace c_sums(queue, c_bytes), sums(queue, sum_bytes), turned(queue, sum_bytes);
-    queue.zero(c_sums.data(), c_bytes);
-    TeamAdjoint<N> a{};
-    a.states = rows<N, E>(states.data);
-    a.grad_out = rows<N, E>(grad_out.data);
-    a.grad_psi = rows<N, E>(grad_psi.data);
-    if (grad_frames) {
-        a.grad_frames = rows<N, E>(grad_frames->data);
-        a.save_every = save_every;
-    }
-    a.potential_sums = pointer<double>(shared ? sums.data() : grad_potential.data);
-    a.c_sums = pointer<Complex<double>>(c_sums.data());
-    a.batch = line.batch;
-    const std::size_t room = cuda::SharedMemory::bytes<N>(exchanged) + cuda::SharedMemory::bytes<N>(adjoint_team / warp);
-    all.for_parts([&](const Line& part, std::int64_t first, Pointer<const N> coefficients, Pointer<const N> back) {
-        a.first = first;
-        a.coefficients = coefficients;
-        a.back = back;
-        launch(queue, pull_team<N>, all.grid(part.batch, room), part, team, stages, a);
-    });
-    if (shared) {
-        using V = Real<double>;
-        launch_transpose<V, V>(queue, pointer<const V>(sums.data()), pointer<V>(turned.data()), line.batch, line.n);
-        launch_sum_rows<V, V>(queue, pointer<const V>(turned.data()), pointer<V>(grad_potential.data), line.n, line.batch);
-    }
-    launch_sum_rows<Complex<double>>(queue, Pointer<const Complex<double>>(a.c_sums), pointer<Complex<double>>(grad_c.data),
-                                     line.poles, line.batch);
-}
-
 // E: the numbers of the tensors.
 template <class E>
 void forward(const Evolution& e, const TensorView& psi, const TensorView& out, const TensorView* frames,
@@ -223,11 +81,7 @@ void forward(const Evolution& e, const TensorView& psi, const TensorView& out, c
     const Queue queue;
     Line line = make_line(e, psi.shape[0]);
     const std::int64_t stages = e.steps * line.poles, numbers = line.batch * line.n;
-    if (stages > 0 && has_team(line)) {
-        if (e.arithmetic == Arithmetic::f32)
-            return forward_by_teams<typename E::template With<float>, E>(queue, line, stages, e, psi, out, frames, save_every);
-        return forward_by_teams<N, E>(queue, line, stages, e, psi, out, frames, save_every);
-    }
+    if (stages > 0 && teams_take(line.n)) return evolve_by_teams(queue, e, psi, out, frames, save_every);
     const Workspace memory(queue, static_cast<std::size_t>(numbers) * sizeof(N));
     const auto state = pointer<N>(memory.data());
     launch_transpose(queue, pointer<const E>(psi.data), state, line.batch, line.n);
@@ -258,9 +112,8 @@ void backward(const Evolution& e, const TensorView& states, const TensorView& gr
     if (line.batch == 0) return;
     const std::int64_t stages = e.steps * line.poles, numbers = line.batch * line.n;
     const bool traced = states.ndim == 2;
-    if (traced && stages > 0 && has_adjoint_team(line))
-        return backward_by_teams<N, E>(queue, line, stages, e, states, grad_out, grad_frames, save_every, grad_psi,
-                                       grad_potential, grad_c);
+    if (stages > 0 && teams_take_adjoint(line.n, traced, line.complex_potential))
+        return adjoint_by_teams(queue, e, states, grad_out, grad_frames, save_every, grad_psi, grad_potential, grad_c);
     const Workspace mu_memory(queue, static_cast<std::size_t>(numbers) * sizeof(N));
     const Workspace psi_memory(queue, traced ? static_cast<std::size_t>(numbers) * sizeof(N) : 0);
     Adjoint<N> a{};
@@ -318,17 +171,6 @@ void backward(const Evolution& e, const TensorView& states, const TensorView& gr
         launch_sum_rows<Complex<double>>(queue, a.c_sums, pointer<Complex<double>>(grad_c.data), line.poles, line.batch);
     }
     launch_transpose<N, E>(queue, a.mu, pointer<E>(grad_psi.data), line.n, line.batch, Reading::conjugate);
-}
-
-// Calls f with a value of a tensor's numbers.
-template <class F>
-void with_numbers(DType dtype, F f) {
-    switch (dtype) {
-        case DType::f32: return f(Real<float>{});
-        case DType::f64: return f(Real<double>{});
-        case DType::c64: return f(Complex<float>{});
-        default: return f(Complex<double>{});
-    }
 }
 
 }  // namespace

@@ -45,14 +45,15 @@ struct Stages {
     QC_HD std::int64_t at(std::int64_t position) const { return backwards ? first + count - 1 - position : first + position; }
 };
 
-// Numbers lie system by system in [slot][row][number]. In even positions they are of the matrix eliminated from the top, in odd
-// ones from the bottom. Where they are kept there is a slot for every pole and either direction, else for each position of a
-// launch.
+// Numbers lie system by system in [slot][row][number]. For sweeps, in even positions they are of the matrix eliminated from the
+// top, in odd ones from the bottom; where they are kept there is a slot for every pole and either direction, else for each
+// position of a launch. For teams all are eliminated from the top, and there is a slot for each of the stages.
 template <class N>
 struct Factors {
     Pointer<N> rows, borders, weights;
     std::int64_t sets;  // 1: all systems share them
     double sign;        // they are of 1 - sign c H
+    bool downwards;     // for teams
 
     static QC_HD std::int64_t slots(const Line& line, std::int64_t stages) { return line.kept ? 2 * line.poles : stages; }
     static QC_HD std::int64_t slot(const Line& line, const Stages& stages, std::int64_t position) {
@@ -67,9 +68,10 @@ std::int64_t factor_bytes(const Line& line, std::int64_t slots, std::int64_t sys
     return (line.n * line.numbers() + border) * slots * systems * static_cast<std::int64_t>(sizeof(N));
 }
 template <class N>
-Factors<N> place_factors(Pointer<N> at, const Line& line, std::int64_t slots, double sign) {
-    const std::int64_t count = slots * line.systems, rows = count * line.n * line.numbers();
-    return {at, at + rows, at + rows + (line.periodic ? count * line.n * line.border_numbers() : 0), line.systems, sign};
+Factors<N> place_factors(Pointer<N> at, const Line& line, std::int64_t slots, std::int64_t systems, double sign,
+                         bool downwards = false) {
+    const std::int64_t count = slots * systems, rows = count * line.n * line.numbers();
+    return {at, at + rows, at + rows + (line.periodic ? count * line.n * line.border_numbers() : 0), systems, sign, downwards};
 }
 
 // l of a grid whose ends are walls, or, where they are connected, of what is left of it without u u^T.
@@ -92,8 +94,9 @@ class Elimination {
     __device__ Elimination(const Line& line, const Factors<N>& factors, Pointer<const double> potential, const Stages& stages,
                            std::int64_t slot, std::int64_t set)
         : line_(line), pitch_(factors.sets) {
-        const std::int64_t stage = line.kept ? slot / 2 : stages.at(slot), slice = line.slices == 1 ? 0 : stage / line.poles;
-        direction_ = slot % 2 ? -1 : 1;
+        const bool both_ways = line.kept && !factors.downwards;
+        const std::int64_t stage = both_ways ? slot / 2 : stages.at(slot), slice = line.slices == 1 ? 0 : stage / line.poles;
+        direction_ = slot % 2 && !factors.downwards ? -1 : 1;
         c_ = line.template coefficient<N>(stage % line.poles, factors.sign);
         c_kappa_ = c_.times(line.kappa);
         potential_ = potential + (slice * line.systems + set) * line.n * (line.complex_potential ? 2 : 1);

@@ -103,10 +103,28 @@ def test_steps_and_frames(steps: int, save_every: int, device: Any) -> None:
             compare(device, case)
 
 
+@pytest.mark.parametrize("order", [2, 4, 6])
 @pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
-@pytest.mark.parametrize("n", [7, 8, 9, 255, 256, 257, 511, 512, 513, 1100])
-def test_points_in_registers(n: int, boundary: int, device: Any) -> None:
-    compare(device, make_case(2, n, steps=2, boundary=boundary, per_system=n % 2 == 0))
+@pytest.mark.parametrize("n", [7, 8, 9, 10, 255, 256, 257, 258, 511, 512, 513, 514, 1100])
+def test_points_in_registers(n: int, boundary: int, order: int, device: Any) -> None:
+    """Systems that end with a lane, with a warp, and one or two points behind."""
+    case = make_case(2, n, steps=2, order=order, boundary=boundary, per_system=n % 2 == 0)
+    compare(device, case)
+    compare(device, case.but(rule=EULER, potential=case.potential.repeat(2, axis=0) * [[[1.0]], [[0.5]]]))
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("per_system", [False, True])
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64, np.float32])
+def test_changing_potentials_in_several_launches(
+    dtype: Any, per_system: bool, order: int, device: Any
+) -> None:
+    case = make_case(
+        9, 300, dtype=dtype, stages=2, steps=7, slices=True, per_system=per_system, order=order, save_every=3
+    )
+    compare(device, case)
+    if dtype == np.complex64:
+        compare(device, case.but(arithmetic=F32))
 
 
 @pytest.mark.parametrize("arithmetic", [F64, F32])
@@ -195,15 +213,33 @@ def test_gradients_of_frames(save_every: int, changing: bool, device: Any) -> No
     compare_pull(device, case, traced=True)
 
 
+@pytest.mark.parametrize("order", [2, 4, 6])
 @pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
-@pytest.mark.parametrize("n", [255, 256, 257, 600])
-def test_gradients_in_registers(n: int, boundary: int, device: Any) -> None:
-    case = make_case(3, n, steps=2, stages=2, boundary=boundary, per_system=n % 2 == 0, save_every=2)
+@pytest.mark.parametrize("n", [255, 256, 257, 258, 600])
+def test_gradients_in_registers(n: int, boundary: int, order: int, device: Any) -> None:
+    case = make_case(
+        3, n, steps=2, stages=2, order=order, boundary=boundary, per_system=n % 2 == 0, save_every=2
+    )
     compare_pull(device, case, traced=True)
+    compare_pull(device, case, traced=False)
 
 
-def test_gradients_in_parts(device: Any) -> None:
-    compare_pull(device, make_case(9, 300, steps=2, per_system=True, save_every=1), traced=True)
+@pytest.mark.parametrize("per_system", [False, True])
+@pytest.mark.parametrize("absorbing", [False, True])
+def test_gradients_in_parts(absorbing: bool, per_system: bool, device: Any) -> None:
+    for slices in (False, True):
+        case = make_case(
+            9, 300, steps=3, stages=2, slices=slices, per_system=per_system, absorbing=absorbing, save_every=1
+        )
+        compare_pull(device, case, traced=False)
+        if not absorbing:
+            compare_pull(device, case, traced=True)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_gradients_of_many_points(traced: bool, device: Any) -> None:
+    """More than a team with 8 points a lane takes."""
+    compare_pull(device, make_case(1, 2050, steps=1, order=4, boundary=PERIODIC), traced)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 33, 300])
