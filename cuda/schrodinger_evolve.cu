@@ -81,7 +81,8 @@ void forward(const Evolution& e, const TensorView& psi, const TensorView& out, c
     const Queue queue;
     Line line = make_line(e, psi.shape[0]);
     const std::int64_t stages = e.steps * line.poles, numbers = line.batch * line.n;
-    if (stages > 0 && teams_take(line.n)) return evolve_by_teams(queue, e, psi, out, frames, save_every);
+    if (stages > 0)
+        return (one_block_holds(line.n) ? evolve_by_teams : evolve_by_blocks)(queue, e, psi, out, frames, save_every);
     const Workspace memory(queue, static_cast<std::size_t>(numbers) * sizeof(N));
     const auto state = pointer<N>(memory.data());
     launch_transpose(queue, pointer<const E>(psi.data), state, line.batch, line.n);
@@ -112,8 +113,10 @@ void backward(const Evolution& e, const TensorView& states, const TensorView& gr
     if (line.batch == 0) return;
     const std::int64_t stages = e.steps * line.poles, numbers = line.batch * line.n;
     const bool traced = states.ndim == 2;
-    if (stages > 0 && teams_take_adjoint(line.n, traced, line.complex_potential))
-        return adjoint_by_teams(queue, e, states, grad_out, grad_frames, save_every, grad_psi, grad_potential, grad_c);
+    if (stages > 0 && !(traced && line.complex_potential)) {
+        const auto adjoint = one_block_holds(line.n) ? adjoint_by_teams : adjoint_by_blocks;
+        return adjoint(queue, e, states, grad_out, grad_frames, save_every, grad_psi, grad_potential, grad_c);
+    }
     const Workspace mu_memory(queue, static_cast<std::size_t>(numbers) * sizeof(N));
     const Workspace psi_memory(queue, traced ? static_cast<std::size_t>(numbers) * sizeof(N) : 0);
     Adjoint<N> a{};

@@ -14,6 +14,8 @@
 // side 32 multiply-adds and 6 reads of 3 numbers a point, with two 52 and 10 of 5.
 #pragma once
 
+#include <algorithm>
+
 #include "schrodinger_factors.hpp"
 
 namespace qcore::schrodinger {
@@ -46,42 +48,56 @@ struct LaneNumbers {
     static constexpr int count = gain + 1;
 };
 
-// How the points of a system are dealt out, and where coefficients lie: [table][set][warp][number][lane of the warp], numbers
-// being those of the points (order 2: r, s, q; else a row of factors), those of the lane, and, periodic, borders of the points.
+// How the points of a system are dealt out, and where coefficients lie: [table][set][warp][number][lane of the warp] or, for
+// teams that share a warp, [table][group of sets][number][set][lane], numbers being those of the points (order 2: r, s, q; else
+// a row of factors), those of the lane, and, periodic, borders of the points.
 struct Team {
-    int points, lanes, reach;
+    std::int64_t lanes;
+    int points, reach;
     bool periodic;
 
-    QC_HD int warps() const { return lanes / warp; }
+    // Lanes of a team in a warp, which may hold several, and in a block; systems of more lanes than that have parts in several.
+    QC_HD int width() const { return lanes < warp ? static_cast<int>(lanes) : warp; }
+    QC_HD int block() const { return lanes < most_team ? static_cast<int>(lanes) : most_team; }
+    QC_HD std::int64_t parts() const { return lanes / block(); }
+    QC_HD int warps() const { return block() <= warp ? 1 : block() / warp; }
     QC_HD int point_numbers() const { return reach ? 1 + 2 * reach : 3; }
     QC_HD int lane_numbers() const {
         return reach == 0 ? LaneNumbers<0>::count : reach == 1 ? LaneNumbers<1>::count : LaneNumbers<2>::count;
     }
     QC_HD int borders() const { return !periodic ? 0 : reach ? reach : 1; }
     QC_HD std::int64_t numbers() const { return (point_numbers() + borders()) * points + lane_numbers(); }
-    QC_HD std::int64_t size() const { return numbers() * lanes; }
+    QC_HD std::int64_t part_size() const { return numbers() * block(); }
+    // Of as many sets as have their lanes beside each other.
+    QC_HD int together() const { return warp / width(); }
+    QC_HD std::int64_t size() const { return part_size() * parts() * together(); }
+    QC_HD std::int64_t groups(std::int64_t sets) const { return (sets + together() - 1) / together(); }
+    QC_HD std::int64_t place_of_set(std::int64_t set) const { return set / together() * size() + set % together() * width(); }
 };
 
-// The team for so many points; nothing depends on the batch, so that a system's result doesn't either.
-inline bool has_team(const Line& line) { return line.n <= most_points * most_team; }
-inline Team make_team(const Line& line, int points) {
-    return {points, static_cast<int>((line.n + points * warp - 1) / (points * warp)) * warp, line.reach, line.periodic};
+inline Team make_team(const Line& line, int points, int least_lanes = 1) {
+    const std::int64_t lanes = (line.n + points - 1) / points;
+    const auto whole = [&](std::int64_t many) { return (lanes + many - 1) / many * many; };
+    std::int64_t dealt = lanes <= most_team ? whole(warp) : whole(most_team);
+    while (dealt <= warp && dealt / 2 >= std::max<std::int64_t>(lanes, least_lanes)) dealt /= 2;
+    return {dealt, points, line.reach, line.periodic};
 }
 
+// Within `width` lanes.
 template <class N>
-__device__ N shift_up(N a, int lanes) {
-    if constexpr (N::parts == 1) return {__shfl_up_sync(everyone, a.re, lanes)};
-    else return {__shfl_up_sync(everyone, a.re, lanes), __shfl_up_sync(everyone, a.im, lanes)};
+__device__ N shift_up(N a, int lanes, int width = warp) {
+    if constexpr (N::parts == 1) return {__shfl_up_sync(everyone, a.re, lanes, width)};
+    else return {__shfl_up_sync(everyone, a.re, lanes, width), __shfl_up_sync(everyone, a.im, lanes, width)};
 }
 template <class N>
-__device__ N shift_down(N a, int lanes) {
-    if constexpr (N::parts == 1) return {__shfl_down_sync(everyone, a.re, lanes)};
-    else return {__shfl_down_sync(everyone, a.re, lanes), __shfl_down_sync(everyone, a.im, lanes)};
+__device__ N shift_down(N a, int lanes, int width = warp) {
+    if constexpr (N::parts == 1) return {__shfl_down_sync(everyone, a.re, lanes, width)};
+    else return {__shfl_down_sync(everyone, a.re, lanes, width), __shfl_down_sync(everyone, a.im, lanes, width)};
 }
 template <class N>
-__device__ N from_lane(N a, int lane) {
-    if constexpr (N::parts == 1) return {__shfl_sync(everyone, a.re, lane)};
-    else return {__shfl_sync(everyone, a.re, lane), __shfl_sync(everyone, a.im, lane)};
+__device__ N from_lane(N a, int lane, int width = warp) {
+    if constexpr (N::parts == 1) return {__shfl_sync(everyone, a.re, lane, width)};
+    else return {__shfl_sync(everyone, a.re, lane, width), __shfl_sync(everyone, a.im, lane, width)};
 }
 
 // a + M b, `number` giving M by rows.

@@ -36,13 +36,13 @@ class Pulling {
     static constexpr int parts = most_team / warp;  // numbers that sum_c wants in shared memory
 
     __device__ Pulling(const Line& line, const Team& team, const TeamAdjoint<N>& a, Pointer<N> exchange, Pointer<N> sums,
-                       std::int64_t system)
-        : member(line, team, exchange), row((a.first + system) * line.n + member.begin), line_(line), team_(team), a_(a),
-          sums_(sums), system_(system) {
+                       std::int64_t system, bool there)
+        : member(line, team, exchange), left(there ? member.left : 0), row((a.first + system) * line.n + member.begin),
+          line_(line), team_(team), a_(a), sums_(sums), system_(system) {
 #pragma unroll
         for (int t = 0; t < M; ++t) {
             mu[t] = N::of(0, 0);
-            if (t < member.left) mu[t] = a.opens ? a.grad_out.get(row + t).conjugate() : a.mu[row + t];
+            if (t < left) mu[t] = a.opens ? a.grad_out.get(row + t).conjugate() : a.mu[row + t];
         }
     }
 
@@ -51,7 +51,7 @@ class Pulling {
         const std::int64_t at = ((stage + 1) / a_.save_every - 1) * a_.batch * line_.n + row;
 #pragma unroll
         for (int t = 0; t < M; ++t)
-            if (t < member.left) mu[t] = mu[t] + a_.grad_frames.get(at + t).conjugate();
+            if (t < left) mu[t] = mu[t] + a_.grad_frames.get(at + t).conjugate();
     }
 
     // Whether the slice of the potential, or the run, begins with this stage.
@@ -66,13 +66,13 @@ class Pulling {
     // Hands out a pole's sum, which begins anew, where the next stage is another's.
     __device__ void sum_c(std::int64_t stage, std::int64_t first_stage, N factor, N& sum) const {
         if (line_.poles == 1 && stage > first_stage) return;
-        for (int k = 0; k < 5; ++k) sum = sum + shift_down(sum, 1 << k);
+        for (int distance = 1; distance < team_.width(); distance *= 2) sum = sum + shift_down(sum, distance, team_.width());
         if (team_.warps() > 1) {
             if (member.lane % warp == 0) sums_[member.lane / warp] = sum;
             __syncthreads();
             for (int v = 1; v < team_.warps() && member.lane == 0; ++v) sum = sum + sums_[v];
         }
-        if (member.lane == 0) {
+        if (member.lane == 0 && left > 0) {
             Complex<double>& to = a_.c_sums[stage % line_.poles * a_.batch + a_.first + system_];
             to = to + convert<Complex<double>>(factor * sum);
         }
@@ -82,14 +82,14 @@ class Pulling {
     __device__ void give_mu() const {
 #pragma unroll
         for (int t = 0; t < M; ++t)
-            if (t < member.left) {
+            if (t < left) {
                 if (a_.closes) a_.grad_psi.set(row + t, mu[t].conjugate());
                 else a_.mu[row + t] = mu[t];
             }
     }
 
     const Own member;
-    const std::int64_t row;
+    const std::int64_t left, row;  // left: points of the lane
     N mu[M];
 
   private:
@@ -106,9 +106,12 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_team(Line line, Team 
     using Own = Member<N, M, reach>;
     cuda::SharedMemory shared;
     const auto exchange = shared.array<N>(Own::exchanged), parts = shared.array<N>(Pulling<N, M, reach>::parts);
-    for (std::int64_t system = blockIdx.x * blockDim.y + threadIdx.y; system < line.batch;
-         system += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
-        Pulling<N, M, reach> pulling(line, team, a, exchange, parts, system);
+    for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * blockDim.y; base < line.batch;
+         base += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
+        const bool there = base + threadIdx.y < line.batch;  // or one of a warp's teams has no system
+        const std::int64_t system = there ? base + threadIdx.y : base;
+        Pulling<N, M, reach> pulling(line, team, a, exchange, parts, system, there);
+        const std::int64_t left = pulling.left;
         const Own& member = pulling.member;
         const std::int64_t row = pulling.row;
         N psi[M], nu[M], change_sum = N::of(0, 0);
@@ -117,7 +120,7 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_team(Line line, Team 
 #pragma unroll
         for (int t = 0; t < M; ++t) {
             psi[t] = N::of(0, 0);
-            if (t < member.left) psi[t] = a.opens ? a.states.get(row + t) : a.psi[row + t];
+            if (t < left) psi[t] = a.opens ? a.states.get(row + t) : a.psi[row + t];
             sums[t] = 0;
         }
         for (std::int64_t i = stages.first + stages.count; i-- > stages.first;) {
@@ -125,12 +128,13 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_team(Line line, Team 
             // In order 2 what stages give for nu and chi is still to be divided by c kappa and -c kappa.
             const N c = line.template coefficient<N>(i % line.poles, 1);
             const N to_nu = reach ? N::of(1, 0) : inverse(c.times(line.kappa)), to_chi = reach ? to_nu : -to_nu;
-            member.stage(a.tables.of(i, system), line.periodic, pulling.mu, top, bottom, [&](int t, N scaled, N mu, N gain) {
+            const auto step_of_mu = [&](int t, N scaled, N mu, N gain) {
                 nu[t] = scaled;
                 return stepped<reach>(true, gain, scaled, mu);
-            });
+            };
+            member.stage(a.tables.of(team, i, system), line.periodic, pulling.mu, top, bottom, step_of_mu);
             const N factor = (c * to_nu * to_chi).times(2);
-            member.stage(a.back.of(i, system), line.periodic, psi, top, bottom, [&](int t, N scaled, N after, N gain) {
+            member.stage(a.back.of(team, i, system), line.periodic, psi, top, bottom, [&](int t, N scaled, N after, N gain) {
                 const N scaled_nu = factor * nu[t];
                 sums[t] += scaled_nu.re * scaled.re - scaled_nu.imaginary() * scaled.imaginary();
                 change_sum = mac(nu[t], reach ? after - scaled : nmac(to_chi, scaled, after), change_sum);
@@ -141,7 +145,7 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_team(Line line, Team 
                 const std::int64_t at = pulling.sums_at(i);
 #pragma unroll
                 for (int t = 0; t < M; ++t) {
-                    if (t < member.left) a.potential_sums[at + t] = sums[t];
+                    if (t < left) a.potential_sums[at + t] = sums[t];
                     sums[t] = 0;
                 }
             }
@@ -150,7 +154,7 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_team(Line line, Team 
         if (a.closes) continue;
 #pragma unroll
         for (int t = 0; t < M; ++t)
-            if (t < member.left) a.psi[row + t] = psi[t];
+            if (t < left) a.psi[row + t] = psi[t];
     }
 }
 
@@ -161,9 +165,12 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_known_team(Line line,
     cuda::SharedMemory shared;
     const auto exchange = shared.array<N>(Own::exchanged), parts = shared.array<N>(Pulling<N, M, reach>::parts);
     const int values = line.complex_potential ? 2 : 1;
-    for (std::int64_t system = blockIdx.x * blockDim.y + threadIdx.y; system < line.batch;
-         system += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
-        Pulling<N, M, reach> pulling(line, team, a, exchange, parts, system);
+    for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * blockDim.y; base < line.batch;
+         base += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
+        const bool there = base + threadIdx.y < line.batch;  // or one of a warp's teams has no system
+        const std::int64_t system = there ? base + threadIdx.y : base;
+        Pulling<N, M, reach> pulling(line, team, a, exchange, parts, system, there);
+        const std::int64_t left = pulling.left;
         const Own& member = pulling.member;
         N sums[M], change_sum = N::of(0, 0);
         typename Own::Carried top, bottom;
@@ -174,8 +181,8 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_known_team(Line line,
             const N c = line.template coefficient<N>(i % line.poles, 1), alpha = N::of(line.cayley ? 2 : 1, 0),
                     to_nu = reach ? N::of(1, 0) : inverse(c.times(line.kappa)), factor = alpha * c * to_nu;
             const std::int64_t state = a.batch * line.n, before_stage = i * state + pulling.row;
-            member.stage(a.tables.of(i, system), line.periodic, pulling.mu, top, bottom, [&](int t, N nu, N mu, N gain) {
-                if (t < member.left) {
+            member.stage(a.tables.of(team, i, system), line.periodic, pulling.mu, top, bottom, [&](int t, N nu, N mu, N gain) {
+                if (t < left) {
                     const N before = a.states.get(before_stage + t), after = a.states.get(before_stage + state + t);
                     const N chi = line.cayley ? (before + after).times(0.5) : after;
                     sums[t] = mac(factor * nu, chi, sums[t]);
@@ -188,7 +195,7 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_known_team(Line line,
                 const std::int64_t at = pulling.sums_at(i);
 #pragma unroll
                 for (int t = 0; t < M; ++t) {
-                    if (t < member.left) {
+                    if (t < left) {
                         a.potential_sums[(at + t) * values] = sums[t].re;
                         if (values == 2) a.potential_sums[(at + t) * values + 1] = -sums[t].imaginary();
                     }
@@ -197,31 +204,6 @@ __global__ void __launch_bounds__(adjoint_team(M), 1) pull_known_team(Line line,
             }
         }
         pulling.give_mu();
-    }
-}
-
-// to (slices, n) = the sum of `from` (slices, batch, n) over the batch: the same order of additions on any device.
-constexpr int sum_columns = 32, sum_rows_together = 16;
-
-template <class V>
-__global__ void __launch_bounds__(sum_columns* sum_rows_together)
-    sum_systems(Pointer<const V> from, Pointer<V> to, std::int64_t slices, std::int64_t batch, std::int64_t n) {
-    cuda::SharedMemory shared;
-    const auto part = shared.array<V>(sum_columns * sum_rows_together);
-    const std::int64_t across = (n + sum_columns - 1) / sum_columns;
-    const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
-    for (std::int64_t item = blockIdx.x; item < slices * across; item += gridDim.x) {
-        const std::int64_t slice = item / across, column = item % across * sum_columns + x;
-        V sum = V::of(0, 0);
-        for (std::int64_t b = y; b < batch && column < n; b += sum_rows_together)
-            sum = sum + from[(slice * batch + b) * n + column];
-        part[y * sum_columns + x] = sum;
-        __syncthreads();
-        if (y == 0 && column < n) {
-            for (int k = 1; k < sum_rows_together; ++k) sum = sum + part[k * sum_columns + x];
-            to[slice * n + column] = sum;
-        }
-        __syncthreads();
     }
 }
 

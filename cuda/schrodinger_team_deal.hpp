@@ -39,7 +39,7 @@ struct CarryMatrix {
     }
 };
 
-// The coefficients of every table and set from its factors: a block of a team's lanes each.
+// The coefficients of every table and set from its factors: as many blocks of a team's lanes each as the team has.
 template <class N, int reach>
 __global__ void __launch_bounds__(most_team)
     deal(Line line, Team team, Stages stages, Factors<typename N::template With<double>> factors, Pointer<N> coefficients) {
@@ -47,16 +47,20 @@ __global__ void __launch_bounds__(most_team)
     using At = LaneNumbers<reach>;
     constexpr int carried = At::carried;
     using Matrix = CarryMatrix<Wide, carried>;
-    const int lane = static_cast<int>(threadIdx.x), place = lane % warp, points = team.points;
-    const std::int64_t first = static_cast<std::int64_t>(lane) * points;
+    const int width = team.width(), place = static_cast<int>(threadIdx.x) % width, points = team.points;
+    const bool there = static_cast<int>(threadIdx.x) < team.block();  // a block is never less than a warp
     const Wide one = Wide::of(1, 0), zero = Wide::of(0, 0);
-    for (std::int64_t item = blockIdx.x; item < stages.count * factors.sets; item += gridDim.x) {
-        const std::int64_t table = item / factors.sets, set = item % factors.sets;
+    for (std::int64_t item = blockIdx.x; item < stages.count * factors.sets * team.parts(); item += gridDim.x) {
+        const std::int64_t whole = item / team.parts(), table = whole / factors.sets, set = whole % factors.sets,
+                           lane = item % team.parts() * team.block() + static_cast<int>(threadIdx.x), first = lane * points;
         const auto factor = [&](std::int64_t j, int k) {
             return j >= 0 && j < line.n ? factors.rows[((table * line.n + j) * (1 + 2 * reach) + k) * factors.sets + set] : zero;
         };
-        const Pointer<N> to = coefficients + item * team.size() + lane / warp * team.numbers() * warp + place;
-        const auto put = [&](int number, Wide value) { to[number * warp] = convert<N>(value); };
+        const Pointer<N> to = coefficients + table * team.groups(factors.sets) * team.size() + team.place_of_set(set) +
+                              lane / warp * team.numbers() * warp + place;
+        const auto put = [&](int number, Wide value) {
+            if (there) to[number * warp] = convert<N>(value);
+        };
         const int base = team.point_numbers() * points, border = base + At::count;
         // What becomes of a carry on its way through the lane.
         Matrix down, up;
@@ -111,25 +115,25 @@ __global__ void __launch_bounds__(most_team)
             for (int k = 0; k < weights; ++k)
                 put(base + At::weight + k, factors.weights[(table * weights + k) * factors.sets + set]);
         }
-        const auto put_matrix = [&](int number, const Matrix& matrix, bool there) {
+        const auto put_matrix = [&](int number, const Matrix& matrix, bool used) {
 #pragma unroll
-            for (int i = 0; i < At::square; ++i) put(base + number + i, there ? matrix.of[i] : zero);
+            for (int i = 0; i < At::square; ++i) put(base + number + i, used ? matrix.of[i] : zero);
         };
         for (int k = 0; k < 5; ++k) {
             const int distance = 1 << k;
-            const Matrix above = down.with_each([&](Wide a) { return shift_up(a, distance); }),
-                         below = up.with_each([&](Wide a) { return shift_down(a, distance); });
+            const Matrix above = down.with_each([&](Wide a) { return shift_up(a, distance, width); }),
+                         below = up.with_each([&](Wide a) { return shift_down(a, distance, width); });
             put_matrix(At::down_level + k * At::square, down, place >= distance);
-            put_matrix(At::up_level + k * At::square, up, place + distance < warp);
+            put_matrix(At::up_level + k * At::square, up, place + distance < width);
             if (place >= distance) down = down * above;
-            if (place + distance < warp) up = up * below;
+            if (place + distance < width) up = up * below;
         }
-        const Matrix above = down.with_each([](Wide a) { return shift_up(a, 1); }),
-                     below = up.with_each([](Wide a) { return shift_down(a, 1); });
+        const Matrix above = down.with_each([&](Wide a) { return shift_up(a, 1, width); }),
+                     below = up.with_each([&](Wide a) { return shift_down(a, 1, width); });
         put_matrix(At::down_after, down, true);
         put_matrix(At::up_after, up, true);
         put_matrix(At::down_before, place ? above : Matrix::identity(), true);
-        put_matrix(At::up_before, place + 1 < warp ? below : Matrix::identity(), true);
+        put_matrix(At::up_before, place + 1 < width ? below : Matrix::identity(), true);
     }
 }
 

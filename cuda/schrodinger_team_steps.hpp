@@ -23,10 +23,10 @@ struct Rows {
 template <class N>
 struct Tables {
     Pointer<const N> numbers;
-    std::int64_t size, sets, first, count;
+    std::int64_t size, sets, first, count;  // size: of all sets
 
-    __device__ Pointer<const N> of(std::int64_t stage, std::int64_t system) const {
-        return numbers + ((stage - first) % count * sets + (sets > 1 ? system : 0)) * size;
+    __device__ Pointer<const N> of(const Team& team, std::int64_t stage, std::int64_t system) const {
+        return numbers + (stage - first) % count * size + (sets > 1 ? team.place_of_set(system) : 0);
     }
 };
 
@@ -34,7 +34,8 @@ struct Frames {
     std::int64_t every, batch;  // stages; 0: no frames. Systems of the whole run, of which the launch may have a part
 };
 
-// Threads are (lane of the team, team of the block); with more than a warp a block has one team. `first` is the system that the
+// Threads are (lane of the team, team of the block); with more than a warp a block has one team. A warp's teams stay together:
+// where there is no system left for one, it goes through another's coefficients with nothing. `first` is the system that the
 // launch begins with. psi and out may be the same.
 template <class N, int M, int reach>
 __global__ void __launch_bounds__(most_team)
@@ -43,26 +44,28 @@ __global__ void __launch_bounds__(most_team)
     using Own = Member<N, M, reach>;
     cuda::SharedMemory shared;
     const Own member(line, team, shared.array<N>(Own::exchanged));
-    for (std::int64_t own = blockIdx.x * blockDim.y + threadIdx.y; own < line.batch;
-         own += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
+    for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * blockDim.y; base < line.batch;
+         base += static_cast<std::int64_t>(gridDim.x) * blockDim.y) {
+        const bool there = base + threadIdx.y < line.batch;
+        const std::int64_t own = there ? base + threadIdx.y : base, left = there ? member.left : 0;
         const std::int64_t row = (first + own) * line.n + member.begin;
         N x[M];
         typename Own::Carried top, bottom;
 #pragma unroll
-        for (int t = 0; t < M; ++t) x[t] = t < member.left ? psi.get(row + t) : N::of(0, 0);
+        for (int t = 0; t < M; ++t) x[t] = t < left ? psi.get(row + t) : N::of(0, 0);
         for (std::int64_t i = stages.first; i < stages.first + stages.count; ++i) {
-            member.stage(tables.of(i, own), line.periodic, x, top, bottom,
+            member.stage(tables.of(team, i, own), line.periodic, x, top, bottom,
                          [&](int, N chi, N before, N gain) { return stepped<reach>(line.cayley, gain, chi, before); });
             if (saved.every && (i + 1) % saved.every == 0) {
                 const std::int64_t at = ((i + 1) / saved.every - 1) * saved.batch * line.n + row;
 #pragma unroll
                 for (int t = 0; t < M; ++t)
-                    if (t < member.left) frames.set(at + t, x[t]);
+                    if (t < left) frames.set(at + t, x[t]);
             }
         }
 #pragma unroll
         for (int t = 0; t < M; ++t)
-            if (t < member.left) out.set(row + t, x[t]);
+            if (t < left) out.set(row + t, x[t]);
     }
 }
 

@@ -33,7 +33,7 @@ class Ends {
   public:
     Ends(const Queue& queue, const Open& o, const void* potential, bool derivatives)
         : line_(line_of(o)),
-          team_(make_team(line_, most_points)),
+          team_(make_team(line_, most_points, warp)),
           weights_(queue, bytes(2 * o.sets * o.steps * (derivatives ? 3 : 1))),
           bent_(queue, bytes(o.sets * o.n)),
           coefficients_(queue, bytes(o.sets * team_.size())) {
@@ -48,7 +48,7 @@ class Ends {
         const Stages one{0, 1, false};
         launch(queue, factorize<Number>, grid_for(o.sets, 32), line_, factors, pointer<const double>(bent_.data()), one, 1);
         const Grid grid{dim3(static_cast<unsigned>(std::min<std::int64_t>(o.sets, 1 << 20))),
-                        dim3(static_cast<unsigned>(team_.lanes))};
+                        dim3(static_cast<unsigned>(team_.block()))};
         launch(queue, deal<Number, 0>, grid, line_, team_, one, factors, pointer<Number>(coefficients_.data()));
     }
 
@@ -59,7 +59,7 @@ class Ends {
 
     Grid grid(std::int64_t batch) const {
         const unsigned teams = team_.lanes == warp ? 4 : 1;
-        return {grid_for(batch, static_cast<int>(teams)).blocks, dim3(static_cast<unsigned>(team_.lanes), teams),
+        return {grid_for(batch, static_cast<int>(teams)).blocks, dim3(static_cast<unsigned>(team_.block()), teams),
                 SharedMemory::bytes<Number>(OpenMember::exchanged) + SharedMemory::bytes<Number>(2 * most_team / warp)};
     }
 

@@ -105,6 +105,19 @@ def test_steps_and_frames(steps: int, save_every: int, device: Any) -> None:
 
 @pytest.mark.parametrize("order", [2, 4, 6])
 @pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("n", [1, 2, 8, 9, 16, 17, 33, 64, 65, 128, 129])
+@pytest.mark.parametrize("batch", [1, 3, 150])
+def test_teams_that_share_a_warp(batch: int, n: int, boundary: int, order: int, device: Any) -> None:
+    if batch == 150 and n > 17:
+        batch = 19
+    case = make_case(batch, n, steps=2, order=order, boundary=boundary, per_system=n % 2 == 0)
+    compare(device, case)
+    compare_pull(device, case, traced=True)
+    compare_pull(device, case, traced=False)
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
 @pytest.mark.parametrize("n", [7, 8, 9, 10, 255, 256, 257, 258, 511, 512, 513, 514, 1100])
 def test_points_in_registers(n: int, boundary: int, order: int, device: Any) -> None:
     """Systems that end with a lane, with a warp, and one or two points behind."""
@@ -134,9 +147,32 @@ def test_arithmetic(dtype: Any, arithmetic: int, device: Any) -> None:
         compare(device, make_case(5, n, dtype=dtype, arithmetic=arithmetic, stages=2, save_every=3))
 
 
-@pytest.mark.parametrize("n", [8192, 8193])
-def test_the_most_points_of_a_team(n: int, device: Any) -> None:
-    compare(device, make_case(1, n, steps=1))
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("n", [8192, 8193, 8194, 16384, 16385, 17000])
+def test_several_blocks_share_a_system(n: int, boundary: int, order: int, device: Any) -> None:
+    """Systems that a block holds, that end with a block, and one or two points behind."""
+    case = make_case(1, n, steps=2, order=order, boundary=boundary)
+    compare(device, case)
+
+
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_kinds_of_runs_by_several_blocks(boundary: int, settings: Any, device: Any) -> None:
+    compare(device, make_case(2, 8200, boundary=boundary, **{**settings, "steps": 3}, save_every=2))
+
+
+def test_arithmetic_by_several_blocks(device: Any) -> None:
+    for dtype in (np.float32, np.complex64):
+        compare(device, make_case(1, 8200, dtype=dtype, order=4, steps=2, arithmetic=F32))
+
+
+def test_a_packet_across_blocks(device: Any) -> None:
+    """Large steps of a smooth state: what a block hands on matters far into the next."""
+    case = make_case(1, 17000, steps=3, kappa=5e3, boundary=PERIODIC)
+    x = (np.arange(17000) - 8192) / 400
+    case = case.but(psi=np.exp(-(x**2) + 2j * x)[None], potential=case.potential * 1e-3)
+    compare(device, case)
 
 
 def test_coefficients_that_do_not_fit_are_computed_in_parts(device: Any) -> None:
@@ -240,6 +276,21 @@ def test_gradients_in_parts(absorbing: bool, per_system: bool, device: Any) -> N
 def test_gradients_of_many_points(traced: bool, device: Any) -> None:
     """More than a team with 8 points a lane takes."""
     compare_pull(device, make_case(1, 2050, steps=1, order=4, boundary=PERIODIC), traced)
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("traced", [False, True])
+def test_gradients_by_several_blocks(traced: bool, boundary: int, order: int, device: Any) -> None:
+    compare_pull(device, make_case(2, 8194, steps=2, order=order, boundary=boundary, save_every=1), traced)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_gradients_of_kinds_by_several_blocks(settings: Any, device: Any) -> None:
+    case = make_case(2, 8200, boundary=PERIODIC, **{**settings, "steps": 3}, save_every=2)
+    compare_pull(device, case, traced=False)
+    if case.rule == CAYLEY and not np.iscomplexobj(case.potential) and np.iscomplexobj(case.psi):
+        compare_pull(device, case, traced=True)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 33, 300])
