@@ -78,7 +78,7 @@ struct Team {
 inline Team make_team(const Line& line, int points, int least_lanes = 1) {
     const std::int64_t lanes = (line.n + points - 1) / points;
     const auto whole = [&](std::int64_t many) { return (lanes + many - 1) / many * many; };
-    std::int64_t dealt = lanes <= most_team ? whole(warp) : whole(most_team);
+    std::int64_t dealt = lanes <= most_team && least_lanes <= warp ? whole(warp) : whole(most_team);
     while (dealt <= warp && dealt / 2 >= std::max<std::int64_t>(lanes, least_lanes)) dealt /= 2;
     return {dealt, points, line.reach, line.periodic};
 }

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(most_team)
             down.of[0] = q;
             up.of[0] = -s;
             put(base + At::through, sum);
-            const Wide c = line.template coefficient<Wide>(stages.at(table) % line.poles, factors.sign);
+            const Wide c = line.template coefficient<Wide>((stages.first + table) % line.poles, factors.sign);
             put(base + At::gain, inverse(c.times(line.kappa)).times(line.cayley ? 2 : 1));
         } else {
             for (int t = 0; t < points; ++t)

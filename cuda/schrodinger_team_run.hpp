@@ -61,8 +61,8 @@ class TeamRun {
             line.batch = std::min(systems_, line_.batch - first);
             for (std::int64_t done = 0; done < stages_; done += most_) {
                 const std::int64_t count = std::min(most_, stages_ - done);
-                const Stages now{backwards ? stages_ - done - count : done, count, false};
-                const Stages dealt = changes() ? now : Stages{0, line.poles, false};
+                const Stages now{backwards ? stages_ - done - count : done, count};
+                const Stages dealt = changes() ? now : Stages{0, line.poles};
                 const auto at = pointer<N>(memory_.data());
                 const auto of = [&](double sign, Pointer<N> to) {
                     deal_out(line, first, dealt, sign, to);
@@ -108,9 +108,9 @@ class TeamRun {
 
     void deal_out(const Line& line, std::int64_t first, const Stages& stages, double sign, Pointer<N> to) const {
         const std::int64_t sets = own() ? line.batch : 1, values = line.complex_potential ? 2 : 1, items = stages.count * sets;
-        const auto factors = place_factors(pointer<Wide>(factor_memory_.data()), line, stages.count, sets, sign, true);
+        const auto factors = place_factors(pointer<Wide>(factor_memory_.data()), line, stages.count, sets, sign);
         const auto potential = potential_ + (own() ? first * line.n * values : 0);
-        launch(queue_, factorize<Wide>, grid_for(items, 32), line, factors, potential, stages, stages.count);
+        launch(queue_, factorize<Wide>, grid_for(items, 32), line, factors, potential, stages);
         const int threads = std::max(team_.block(), warp);
         const cuda::Grid grid{grid_for(items * team_.parts(), 1).blocks, dim3(static_cast<unsigned>(threads))};
         with_reach(line, [&]<int reach>() { launch(queue_, deal<N, reach>, grid, line, team_, stages, factors, to); });

@@ -71,7 +71,7 @@ template <class N, class E>
 void forward(const Queue& queue, const Evolution& e, const TensorView& psi, const TensorView& out, const TensorView* frames,
              std::int64_t save_every) {
     const Line line = make_line(e, psi.shape[0]);
-    const Team team = make_team(line, most_points);
+    const Team team = make_team(line, most_points, most_team);
     const std::int64_t stages = e.steps * line.poles;
     const TeamRun<N> run(queue, line, team, e.potential.data, stages, false, 0);
     LongStates<N> states(queue, run, line, team);
@@ -98,7 +98,7 @@ void backward(const Queue& queue, const Evolution& e, const TensorView& states, 
               const TensorView* grad_frames, std::int64_t save_every, const TensorView& grad_psi,
               const TensorView& grad_potential, const TensorView& grad_c) {
     const Line line = make_line(e, grad_out.shape[0]);
-    const Team team = make_team(line, most_points);
+    const Team team = make_team(line, most_points, most_team);
     const bool traced = states.ndim == 2;
     const std::int64_t stages = e.steps * line.poles, numbers = line.batch * line.n, blocks = line.batch * team.parts();
     const TeamRun<N> run(queue, line, team, e.potential.data, stages, traced, PotentialSums::slice_bytes(line));

@@ -44,9 +44,9 @@ class Ends {
         launch(queue, end_weights, grid_for(2 * o.sets, 32), o, given, nu, by_s, by_r);
         launch(queue, add_ends, grid_for(o.sets * o.n, 256), o, given, nu, pointer<Number>(bent_.data()));
         const Workspace memory(queue, static_cast<std::size_t>(factor_bytes<Number>(line_, 1, line_.systems)));
-        const auto factors = place_factors(pointer<Number>(memory.data()), line_, 1, o.sets, 1, true);
-        const Stages one{0, 1, false};
-        launch(queue, factorize<Number>, grid_for(o.sets, 32), line_, factors, pointer<const double>(bent_.data()), one, 1);
+        const auto factors = place_factors(pointer<Number>(memory.data()), line_, 1, o.sets, 1);
+        const Stages one{0, 1};
+        launch(queue, factorize<Number>, grid_for(o.sets, 32), line_, factors, pointer<const double>(bent_.data()), one);
         const Grid grid{dim3(static_cast<unsigned>(std::min<std::int64_t>(o.sets, 1 << 20))),
                         dim3(static_cast<unsigned>(team_.block()))};
         launch(queue, deal<Number, 0>, grid, line_, team_, one, factors, pointer<Number>(coefficients_.data()));
