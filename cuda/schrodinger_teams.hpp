@@ -1,6 +1,6 @@
 // Runs by teams (schrodinger_team.hpp) that fit into a block, and by several blocks (schrodinger_team_long.hpp): launches of
-// schrodinger_teams.cu and schrodinger_teams_long.cu. They take every order, boundary and potential; but teams trace back no state
-// of a complex potential.
+// schrodinger_teams.cu and schrodinger_teams_long.cu. They take every order, boundary and potential; but teams trace back no
+// state of a complex potential.
 #pragma once
 
 #include "launch.hpp"
