@@ -21,7 +21,6 @@ struct Line {
     std::int64_t n, batch;
     std::int64_t slices, systems;  // of the potential
     std::int64_t poles;
-    bool kept;  // factors are computed once for all stages
     int reach;  // diagonals on either side of the factors' matrices; 0: order 2 by its own, shorter way
     bool periodic, cayley, complex_potential;
     double mass, quartic;  // m and q of band.hpp
@@ -29,7 +28,7 @@ struct Line {
     double c[2 * most_poles];
 
     QC_HD int numbers() const { return 1 + 2 * reach; }               // of a row of factors
-    QC_HD int border_numbers() const { return reach ? 2 * reach : 1; }
+    QC_HD int border_numbers() const { return reach ? reach : 1; }  // C of band.hpp, or v
     QC_HD int weights() const { return reach ? reach * reach : 1; }
     template <class N>
     QC_HD N coefficient(std::int64_t pole, double sign) const {
@@ -37,39 +36,29 @@ struct Line {
     }
 };
 
-// Some stages that a launch runs one after the other. Their positions count from 0; backwards, from the last stage on.
+// Some stages of a run.
 struct Stages {
     std::int64_t first, count;
-    bool backwards;
-
-    QC_HD std::int64_t at(std::int64_t position) const { return backwards ? first + count - 1 - position : first + position; }
 };
 
-// Numbers lie system by system in [slot][row][number]. In even positions they are of the matrix eliminated from the top, in odd
-// ones from the bottom. Where they are kept there is a slot for every pole and either direction, else for each position of a
-// launch.
+// For each of some stages the numbers lie system by system, [stage][row][number].
 template <class N>
 struct Factors {
     Pointer<N> rows, borders, weights;
     std::int64_t sets;  // 1: all systems share them
     double sign;        // they are of 1 - sign c H
-
-    static QC_HD std::int64_t slots(const Line& line, std::int64_t stages) { return line.kept ? 2 * line.poles : stages; }
-    static QC_HD std::int64_t slot(const Line& line, const Stages& stages, std::int64_t position) {
-        return line.kept ? stages.at(position) % line.poles * 2 + position % 2 : position;
-    }
 };
 
-// Bytes of the factors of so many slots and systems, and the factors in such memory.
+// Bytes of the factors of so many stages and systems, and the factors in such memory.
 template <class N>
-std::int64_t factor_bytes(const Line& line, std::int64_t slots, std::int64_t systems) {
+std::int64_t factor_bytes(const Line& line, std::int64_t stages, std::int64_t systems) {
     const std::int64_t border = line.periodic ? line.n * line.border_numbers() + line.weights() : 0;
-    return (line.n * line.numbers() + border) * slots * systems * static_cast<std::int64_t>(sizeof(N));
+    return (line.n * line.numbers() + border) * stages * systems * static_cast<std::int64_t>(sizeof(N));
 }
 template <class N>
-Factors<N> place_factors(Pointer<N> at, const Line& line, std::int64_t slots, double sign) {
-    const std::int64_t count = slots * line.systems, rows = count * line.n * line.numbers();
-    return {at, at + rows, at + rows + (line.periodic ? count * line.n * line.border_numbers() : 0), line.systems, sign};
+Factors<N> place_factors(Pointer<N> at, const Line& line, std::int64_t stages, std::int64_t systems, double sign) {
+    const std::int64_t count = stages * systems, rows = count * line.n * line.numbers();
+    return {at, at + rows, at + rows + (line.periodic ? count * line.n * line.border_numbers() : 0), systems, sign};
 }
 
 // l of a grid whose ends are walls, or, where they are connected, of what is left of it without u u^T.
@@ -85,22 +74,21 @@ QC_HD double border_t(const Line& line, std::int64_t j) {
     return sum;
 }
 
-// The matrix of one slot and one set.
+// The matrix of one stage and one set, eliminated from the top.
 template <class N>
 class Elimination {
   public:
     __device__ Elimination(const Line& line, const Factors<N>& factors, Pointer<const double> potential, const Stages& stages,
-                           std::int64_t slot, std::int64_t set)
+                           std::int64_t table, std::int64_t set)
         : line_(line), pitch_(factors.sets) {
-        const std::int64_t stage = line.kept ? slot / 2 : stages.at(slot), slice = line.slices == 1 ? 0 : stage / line.poles;
-        direction_ = slot % 2 ? -1 : 1;
+        const std::int64_t stage = stages.first + table, slice = line.slices == 1 ? 0 : stage / line.poles;
         c_ = line.template coefficient<N>(stage % line.poles, factors.sign);
         c_kappa_ = c_.times(line.kappa);
         potential_ = potential + (slice * line.systems + set) * line.n * (line.complex_potential ? 2 : 1);
-        rows_ = factors.rows + slot * line.n * line.numbers() * pitch_ + set;
+        rows_ = factors.rows + table * line.n * line.numbers() * pitch_ + set;
         if (line.periodic) {
-            border_ = factors.borders + slot * line.n * line.border_numbers() * pitch_ + set;
-            weight_ = factors.weights + slot * line.weights() * pitch_ + set;
+            border_ = factors.borders + table * line.n * line.border_numbers() * pitch_ + set;
+            weight_ = factors.weights + table * line.weights() * pitch_ + set;
         }
     }
 
@@ -108,20 +96,17 @@ class Elimination {
     __device__ void three_point() {
         const N scale = inverse(c_kappa_);
         N before = N::of(0, 0);
-        for (std::int64_t k = 0; k < line_.n; ++k) {
-            const std::int64_t j = row(k);
+        for (std::int64_t j = 0; j < line_.n; ++j) {
             before = inverse(one_minus_cv(j) * scale - N::of(second_difference(line_, j, 0), 0) - before);
             factor(j, 0) = before;
         }
         if (!line_.periodic) return;
         N e = N::of(0, 0), v = N::of(0, 0);
-        for (std::int64_t k = 0; k < line_.n; ++k) {
-            const std::int64_t j = row(k);
-            e = N::of(border_u(line_, j), 0) - (k ? factor(row(k - 1), 0) * e : N::of(0, 0));
+        for (std::int64_t j = 0; j < line_.n; ++j) {
+            e = N::of(border_u(line_, j), 0) - (j ? factor(j - 1, 0) * e : N::of(0, 0));
             border(j, 0) = e;
         }
-        for (std::int64_t k = line_.n - 1; k >= 0; --k) {
-            const std::int64_t j = row(k);
+        for (std::int64_t j = line_.n - 1; j >= 0; --j) {
             v = factor(j, 0) * (border(j, 0) - v);
             border(j, 0) = v;
         }
@@ -131,13 +116,12 @@ class Elimination {
     template <int reach>
     __device__ void banded() {
         N recip[2] = {}, above1[2] = {}, above2[2] = {};
-        for (std::int64_t k = 0; k < line_.n; ++k) {
-            const std::int64_t j = row(k), d = direction_;
+        for (std::int64_t j = 0; j < line_.n; ++j) {
             const N one = one_minus_cv(j);
-            const N e2 = reach == 2 ? entry(one, j, -2 * d) * recip[1] : N::of(0, 0);
-            const N e1 = nmac(e2, above1[1], entry(one, j, -d)) * recip[0];
+            const N e2 = reach == 2 ? entry(one, j, -2) * recip[1] : N::of(0, 0);
+            const N e1 = nmac(e2, above1[1], entry(one, j, -1)) * recip[0];
             const N r = inverse(nmac(e2, above2[1], nmac(e1, above1[0], entry(one, j, 0))));
-            const N f1 = nmac(e1, above2[0], entry(one, j, d)), f2 = reach == 2 ? entry(one, j, 2 * d) : N::of(0, 0);
+            const N f1 = nmac(e1, above2[0], entry(one, j, 1)), f2 = reach == 2 ? entry(one, j, 2) : N::of(0, 0);
             recip[1] = recip[0];
             above1[1] = above1[0];
             above2[1] = above2[0];
@@ -154,16 +138,10 @@ class Elimination {
         }
         if (!line_.periodic) return;
         for (int k = 0; k < reach; ++k) {
-            for (std::int64_t j = 0; j < line_.n; ++j) {
-                border(j, k) = added(k, j);
-                border(j, reach + k) = N::of(k ? border_t(line_, j) : border_u(line_, j), 0);
-            }
-            substitute<reach>(k, direction_, 1 + reach, true);
+            for (std::int64_t j = 0; j < line_.n; ++j) border(j, k) = added(k, j);
+            substitute<reach>(k, 1, 1 + reach);
             scale(k);
-            substitute<reach>(k, -direction_, 1, true);
-            substitute<reach>(reach + k, direction_, 1, false);
-            scale(reach + k);
-            substitute<reach>(reach + k, -direction_, 1 + reach, false);
+            substitute<reach>(k, -1, 1);
         }
         // The inverse of 1 + [u t]^T [v1 v2].
         if constexpr (reach == 1) {
@@ -181,7 +159,6 @@ class Elimination {
     }
 
   private:
-    __device__ std::int64_t row(std::int64_t k) const { return direction_ > 0 ? k : line_.n - 1 - k; }
     __device__ N& factor(std::int64_t j, int number) const { return rows_[(j * line_.numbers() + number) * pitch_]; }
     __device__ N& border(std::int64_t j, int number) const { return border_[(j * line_.border_numbers() + number) * pitch_]; }
 
@@ -208,15 +185,15 @@ class Elimination {
         return nmac(one_minus_cv(j), N::of(line_.mass * u, 0), c_kappa_.times(line_.quartic * (border_t(line_, j) + 2 * u) - u));
     }
 
-    // x -= coefficient(i) x of other rows, from one end to the other; `own` says whose coefficient it is.
+    // x -= coefficient(i) x of other rows, from one end to the other.
     template <int reach>
-    __device__ void substitute(int x, std::int64_t direction, int which, bool own) const {
+    __device__ void substitute(int x, std::int64_t direction, int which) const {
         for (std::int64_t k = 0; k < line_.n; ++k) {
             const std::int64_t j = direction > 0 ? k : line_.n - 1 - k;
             N sum = border(j, x);
             for (int i = 1; i <= reach && i <= k; ++i) {
                 const std::int64_t from = j - i * direction;
-                sum = nmac(factor(own ? j : from, which + i - 1), border(from, x), sum);
+                sum = nmac(factor(j, which + i - 1), border(from, x), sum);
             }
             border(j, x) = sum;
         }
@@ -248,15 +225,15 @@ class Elimination {
     }
 
     const Line& line_;
-    std::int64_t direction_, pitch_;
+    std::int64_t pitch_;
     N c_, c_kappa_;
     Pointer<const double> potential_;
     Pointer<N> rows_, border_ = nullptr, weight_ = nullptr;
 };
 
 template <class N>
-__global__ void factorize(Line line, Factors<N> factors, Pointer<const double> potential, Stages stages, std::int64_t slots) {
-    for (std::int64_t i = cuda::thread(); i < slots * factors.sets; i += cuda::threads()) {
+__global__ void factorize(Line line, Factors<N> factors, Pointer<const double> potential, Stages stages) {
+    for (std::int64_t i = cuda::thread(); i < stages.count * factors.sets; i += cuda::threads()) {
         Elimination<N> elimination(line, factors, potential, stages, i / factors.sets, i % factors.sets);
         if (line.reach == 0) elimination.three_point();
         else if (line.reach == 1) elimination.template banded<1>();

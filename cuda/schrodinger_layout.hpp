@@ -82,5 +82,38 @@ void launch_sum_rows(const Queue& queue, Pointer<const N> from, Pointer<E> to, s
            columns);
 }
 
+// to (slices, n) = the sum of `from` (slices, batch, n) over the batch: the same order of additions on any device.
+constexpr int sum_columns = 32, sum_rows_together = 16;
+
+template <class V>
+__global__ void __launch_bounds__(sum_columns* sum_rows_together)
+    sum_systems(Pointer<const V> from, Pointer<V> to, std::int64_t slices, std::int64_t batch, std::int64_t n) {
+    cuda::SharedMemory shared;
+    const auto part = shared.array<V>(sum_columns * sum_rows_together);
+    const std::int64_t across = (n + sum_columns - 1) / sum_columns;
+    const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
+    for (std::int64_t item = blockIdx.x; item < slices * across; item += gridDim.x) {
+        const std::int64_t slice = item / across, column = item % across * sum_columns + x;
+        V sum = V::of(0, 0);
+        for (std::int64_t b = y; b < batch && column < n; b += sum_rows_together)
+            sum = sum + from[(slice * batch + b) * n + column];
+        part[y * sum_columns + x] = sum;
+        __syncthreads();
+        if (y == 0 && column < n) {
+            for (int k = 1; k < sum_rows_together; ++k) sum = sum + part[k * sum_columns + x];
+            to[slice * n + column] = sum;
+        }
+        __syncthreads();
+    }
+}
+
+template <class V>
+void launch_sum_systems(const Queue& queue, Pointer<const V> from, Pointer<V> to, std::int64_t slices, std::int64_t batch,
+                        std::int64_t n) {
+    const cuda::Grid grid = cuda::grid_for(slices * ((n + sum_columns - 1) / sum_columns), 1);
+    const std::size_t room = cuda::SharedMemory::bytes<V>(sum_columns * sum_rows_together);
+    launch(queue, sum_systems<V>, {grid.blocks, dim3(sum_columns, sum_rows_together), room}, from, to, slices, batch, n);
+}
+
 }  // namespace
 }  // namespace qcore::schrodinger

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "schrodinger_layout.hpp"
-#include "schrodinger_team.hpp"
+#include "schrodinger_team_steps.hpp"
 
 namespace qcore::schrodinger {
 namespace {
@@ -104,9 +104,11 @@ __global__ void __launch_bounds__(256)
 class OpenMember {
   public:
     static constexpr int M = most_points;
+    using Line = Member<Number, M, 0>;
+    static constexpr int exchanged = Line::exchanged;
 
     __device__ OpenMember(const Open& o, const Team& team, Pointer<Number> exchange, Pointer<Number> sums)
-        : line(o.n, team, exchange), o_(o), team_(team), sums_(sums) {}
+        : line(o.n, 0, team, exchange), o_(o), team_(team), sums_(sums) {}
 
     // sum over k < m of w_{m-k} past_k at both ends, past being [side][step]: the right hand sides.
     __device__ void convolve(std::int64_t m, Pointer<const Number> nu, Pointer<const Number> past, Number (&source)[2]) const {
@@ -140,9 +142,13 @@ class OpenMember {
 
     __device__ void add(Number (&x)[M], const Number (&source)[2]) const {
         if (line.lane == 0) x[0] = x[0] + source[0];
+        // Selected, not indexed: an array that is indexed is not in registers.
+        const int last = line.lane == line.last_lane ? line.last_point : M;
 #pragma unroll
-        for (int t = 0; t < M; ++t)
-            if (line.lane == line.last_lane && t == line.last_point) x[t] = x[t] + source[1];
+        for (int t = 0; t < M; ++t) {
+            const Number sum = x[t] + source[1];
+            x[t] = t == last ? sum : x[t];
+        }
     }
 
     // What a lane has written is there for the others.
@@ -151,7 +157,7 @@ class OpenMember {
         else __syncwarp();
     }
 
-    const Member<Number, M> line;
+    const Line line;
 
   private:
     const Open& o_;
@@ -176,7 +182,7 @@ __global__ void __launch_bounds__(most_team)
                  std::int64_t begin, std::int64_t end) {
     constexpr int M = most_points;
     cuda::SharedMemory shared;
-    const auto exchange = shared.array<Number>(exchanged), sums = shared.array<Number>(2 * most_team / warp);
+    const auto exchange = shared.array<Number>(OpenMember::exchanged), sums = shared.array<Number>(2 * most_team / warp);
     const OpenMember member(o, team, exchange, sums);
     const Number over_c_kappa = inverse(o.z().times(o.kappa)), g = over_c_kappa.times(2);
     const std::int64_t state = o.batch * o.n;
@@ -185,7 +191,8 @@ __global__ void __launch_bounds__(most_team)
         const std::int64_t row = system * o.n + member.line.begin;
         const Pointer<const Number> all = coefficients + o.set(system) * team.size(), weights = nu + o.set(system) * 2 * o.steps;
         const Pointer<Number> past = io.past + system * 2 * o.steps;
-        Number x[M], top{0, 0}, bottom{0, 0};
+        Number x[M];
+        OpenMember::Line::Carried top, bottom;
 #pragma unroll
         for (int t = 0; t < M; ++t) x[t] = t < member.line.left ? io.from.get(row + t) : Number{0, 0};
         const auto put = [&](Pointer<Number> to, std::int64_t at) {
@@ -205,12 +212,12 @@ __global__ void __launch_bounds__(most_team)
                 for (int side = 0; side < 2; ++side) source[side] = io.trace[o.trace(1, m, side, system)];
             else member.convolve(m, weights, past, source);
             member.add(x, source);
-            member.line.stage(all, !io.replay, x, top, bottom, [&](int, Number w, Number psi) { return mac(g, w, -psi); });
+            member.line.stage(all, !io.replay, x, top, bottom, [&](int, Number w, Number psi, Number) { return mac(g, w, -psi); });
             member.add(x, source);
             if (!io.replay) {
                 if (member.line.lane == 0)
                     for (int side = 0; side < 2; ++side) {
-                        const Number chi = over_c_kappa * (side ? bottom : top);
+                        const Number chi = over_c_kappa * (side ? bottom : top).of[0];
                         past[side * o.steps + m] = chi;
                         if (io.trace) {
                             io.trace[o.trace(0, m, side, system)] = chi;
@@ -244,7 +251,7 @@ __global__ void __launch_bounds__(most_team)
               std::int64_t end) {
     constexpr int M = most_points;
     cuda::SharedMemory shared;
-    const auto exchange = shared.array<Number>(exchanged), sums = shared.array<Number>(2 * most_team / warp);
+    const auto exchange = shared.array<Number>(OpenMember::exchanged), sums = shared.array<Number>(2 * most_team / warp);
     const OpenMember member(o, team, exchange, sums);
     const Number over_c_kappa = inverse(o.z().times(o.kappa));
     const std::int64_t state = o.batch * o.n;
@@ -253,7 +260,8 @@ __global__ void __launch_bounds__(most_team)
         const std::int64_t row = system * o.n + member.line.begin;
         const Pointer<const Number> all = coefficients + o.set(system) * team.size(), weights = nu + o.set(system) * 2 * o.steps;
         const Pointer<Number> past = io.past + system * 2 * o.steps;
-        Number x[M], top{0, 0}, bottom{0, 0}, change[2] = {{0, 0}, {0, 0}};
+        Number x[M], change[2] = {{0, 0}, {0, 0}};
+        OpenMember::Line::Carried top, bottom;
 #pragma unroll
         for (int t = 0; t < M; ++t) x[t] = t < member.line.left ? io.mu[row + t] : Number{0, 0};
         for (std::int64_t m = end - 1; m >= begin; --m) {
@@ -267,7 +275,7 @@ __global__ void __launch_bounds__(most_team)
             Number source[2];
             member.convolve(done, weights, past, source);
             member.add(x, source);
-            member.line.stage(all, true, x, top, bottom, [&](int t, Number w, Number mu) {
+            member.line.stage(all, true, x, top, bottom, [&](int t, Number w, Number mu, Number) {
                 const Number value = over_c_kappa * w;
                 if (io.products && t < member.line.left) {
                     const Number before = io.trajectory[(m - begin) * state + row + t],
@@ -281,7 +289,7 @@ __global__ void __launch_bounds__(most_team)
             member.add(x, source);
             if (member.line.lane == 0)
                 for (int side = 0; side < 2; ++side) {
-                    const Number value = over_c_kappa * (side ? bottom : top);
+                    const Number value = over_c_kappa * (side ? bottom : top).of[0];
                     past[side * o.steps + done] = value;
                     if (io.products) change[0] = nmac(value, io.trace[o.trace(1, m, side, system)], change[0]);
                 }

@@ -5,6 +5,7 @@
 #include "schrodinger/transparent_run.hpp"
 #include "schrodinger_layout.hpp"
 #include "schrodinger_open.hpp"
+#include "schrodinger_team_deal.hpp"
 
 namespace qcore::schrodinger {
 
@@ -32,7 +33,7 @@ class Ends {
   public:
     Ends(const Queue& queue, const Open& o, const void* potential, bool derivatives)
         : line_(line_of(o)),
-          team_{most_points, static_cast<int>((o.n + most_points * warp - 1) / (most_points * warp)) * warp, false},
+          team_(make_team(line_, most_points, warp)),
           weights_(queue, bytes(2 * o.sets * o.steps * (derivatives ? 3 : 1))),
           bent_(queue, bytes(o.sets * o.n)),
           coefficients_(queue, bytes(o.sets * team_.size())) {
@@ -43,12 +44,12 @@ class Ends {
         launch(queue, end_weights, grid_for(2 * o.sets, 32), o, given, nu, by_s, by_r);
         launch(queue, add_ends, grid_for(o.sets * o.n, 256), o, given, nu, pointer<Number>(bent_.data()));
         const Workspace memory(queue, static_cast<std::size_t>(factor_bytes<Number>(line_, 1, line_.systems)));
-        const auto factors = place_factors(pointer<Number>(memory.data()), line_, 1, 1);
-        launch(queue, factorize<Number>, grid_for(o.sets, 32), line_, factors, pointer<const double>(bent_.data()),
-               Stages{0, 1, false}, 1);
+        const auto factors = place_factors(pointer<Number>(memory.data()), line_, 1, o.sets, 1);
+        const Stages one{0, 1};
+        launch(queue, factorize<Number>, grid_for(o.sets, 32), line_, factors, pointer<const double>(bent_.data()), one);
         const Grid grid{dim3(static_cast<unsigned>(std::min<std::int64_t>(o.sets, 1 << 20))),
-                        dim3(static_cast<unsigned>(team_.lanes))};
-        launch(queue, deal<Number>, grid, line_, team_, factors, pointer<Number>(coefficients_.data()));
+                        dim3(static_cast<unsigned>(team_.block()))};
+        launch(queue, deal<Number, 0>, grid, line_, team_, one, factors, pointer<Number>(coefficients_.data()));
     }
 
     const Team& team() const { return team_; }
@@ -58,8 +59,8 @@ class Ends {
 
     Grid grid(std::int64_t batch) const {
         const unsigned teams = team_.lanes == warp ? 4 : 1;
-        return {grid_for(batch, static_cast<int>(teams)).blocks, dim3(static_cast<unsigned>(team_.lanes), teams),
-                SharedMemory::bytes<Number>(exchanged) + SharedMemory::bytes<Number>(2 * most_team / warp)};
+        return {grid_for(batch, static_cast<int>(teams)).blocks, dim3(static_cast<unsigned>(team_.block()), teams),
+                SharedMemory::bytes<Number>(OpenMember::exchanged) + SharedMemory::bytes<Number>(2 * most_team / warp)};
     }
 
   private:
@@ -69,7 +70,7 @@ class Ends {
         line.batch = o.batch;
         line.slices = line.poles = 1;
         line.systems = o.sets;
-        line.kept = line.cayley = line.complex_potential = true;
+        line.cayley = line.complex_potential = true;
         line.kappa = o.kappa;
         line.c[1] = -o.tau;
         return line;

@@ -103,10 +103,41 @@ def test_steps_and_frames(steps: int, save_every: int, device: Any) -> None:
             compare(device, case)
 
 
+@pytest.mark.parametrize("order", [2, 4, 6])
 @pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
-@pytest.mark.parametrize("n", [7, 8, 9, 255, 256, 257, 511, 512, 513, 1100])
-def test_points_in_registers(n: int, boundary: int, device: Any) -> None:
-    compare(device, make_case(2, n, steps=2, boundary=boundary, per_system=n % 2 == 0))
+@pytest.mark.parametrize("n", [1, 2, 8, 9, 16, 17, 33, 64, 65, 128, 129])
+@pytest.mark.parametrize("batch", [1, 3, 150])
+def test_teams_that_share_a_warp(batch: int, n: int, boundary: int, order: int, device: Any) -> None:
+    if batch == 150 and n > 17:
+        batch = 19
+    case = make_case(batch, n, steps=2, order=order, boundary=boundary, per_system=n % 2 == 0)
+    compare(device, case)
+    compare_pull(device, case, traced=True)
+    compare_pull(device, case, traced=False)
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("n", [7, 8, 9, 10, 255, 256, 257, 258, 511, 512, 513, 514, 1100])
+def test_points_in_registers(n: int, boundary: int, order: int, device: Any) -> None:
+    """Systems that end with a lane, with a warp, and one or two points behind."""
+    case = make_case(2, n, steps=2, order=order, boundary=boundary, per_system=n % 2 == 0)
+    compare(device, case)
+    compare(device, case.but(rule=EULER, potential=case.potential.repeat(2, axis=0) * [[[1.0]], [[0.5]]]))
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("per_system", [False, True])
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64, np.float32])
+def test_changing_potentials_in_several_launches(
+    dtype: Any, per_system: bool, order: int, device: Any
+) -> None:
+    case = make_case(
+        9, 300, dtype=dtype, stages=2, steps=7, slices=True, per_system=per_system, order=order, save_every=3
+    )
+    compare(device, case)
+    if dtype == np.complex64:
+        compare(device, case.but(arithmetic=F32))
 
 
 @pytest.mark.parametrize("arithmetic", [F64, F32])
@@ -116,9 +147,32 @@ def test_arithmetic(dtype: Any, arithmetic: int, device: Any) -> None:
         compare(device, make_case(5, n, dtype=dtype, arithmetic=arithmetic, stages=2, save_every=3))
 
 
-@pytest.mark.parametrize("n", [8192, 8193])
-def test_the_most_points_of_a_team(n: int, device: Any) -> None:
-    compare(device, make_case(1, n, steps=1))
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("n", [8192, 8193, 8194, 16384, 16385, 17000])
+def test_several_blocks_share_a_system(n: int, boundary: int, order: int, device: Any) -> None:
+    """Systems that a block holds, that end with a block, and one or two points behind."""
+    case = make_case(1, n, steps=2, order=order, boundary=boundary)
+    compare(device, case)
+
+
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_kinds_of_runs_by_several_blocks(boundary: int, settings: Any, device: Any) -> None:
+    compare(device, make_case(2, 8200, boundary=boundary, **{**settings, "steps": 3}, save_every=2))
+
+
+def test_arithmetic_by_several_blocks(device: Any) -> None:
+    for dtype in (np.float32, np.complex64):
+        compare(device, make_case(1, 8200, dtype=dtype, order=4, steps=2, arithmetic=F32))
+
+
+def test_a_packet_across_blocks(device: Any) -> None:
+    """Large steps of a smooth state: what a block hands on matters far into the next."""
+    case = make_case(1, 17000, steps=3, kappa=5e3, boundary=PERIODIC)
+    x = (np.arange(17000) - 8192) / 400
+    case = case.but(psi=np.exp(-(x**2) + 2j * x)[None], potential=case.potential * 1e-3)
+    compare(device, case)
 
 
 def test_coefficients_that_do_not_fit_are_computed_in_parts(device: Any) -> None:
@@ -195,15 +249,48 @@ def test_gradients_of_frames(save_every: int, changing: bool, device: Any) -> No
     compare_pull(device, case, traced=True)
 
 
+@pytest.mark.parametrize("order", [2, 4, 6])
 @pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
-@pytest.mark.parametrize("n", [255, 256, 257, 600])
-def test_gradients_in_registers(n: int, boundary: int, device: Any) -> None:
-    case = make_case(3, n, steps=2, stages=2, boundary=boundary, per_system=n % 2 == 0, save_every=2)
+@pytest.mark.parametrize("n", [255, 256, 257, 258, 600])
+def test_gradients_in_registers(n: int, boundary: int, order: int, device: Any) -> None:
+    case = make_case(
+        3, n, steps=2, stages=2, order=order, boundary=boundary, per_system=n % 2 == 0, save_every=2
+    )
     compare_pull(device, case, traced=True)
+    compare_pull(device, case, traced=False)
 
 
-def test_gradients_in_parts(device: Any) -> None:
-    compare_pull(device, make_case(9, 300, steps=2, per_system=True, save_every=1), traced=True)
+@pytest.mark.parametrize("per_system", [False, True])
+@pytest.mark.parametrize("absorbing", [False, True])
+def test_gradients_in_parts(absorbing: bool, per_system: bool, device: Any) -> None:
+    for slices in (False, True):
+        case = make_case(
+            9, 300, steps=3, stages=2, slices=slices, per_system=per_system, absorbing=absorbing, save_every=1
+        )
+        compare_pull(device, case, traced=False)
+        if not absorbing:
+            compare_pull(device, case, traced=True)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_gradients_of_many_points(traced: bool, device: Any) -> None:
+    """More than a team with 8 points a lane takes."""
+    compare_pull(device, make_case(1, 2050, steps=1, order=4, boundary=PERIODIC), traced)
+
+
+@pytest.mark.parametrize("order", [2, 4, 6])
+@pytest.mark.parametrize("boundary", [DIRICHLET, PERIODIC])
+@pytest.mark.parametrize("traced", [False, True])
+def test_gradients_by_several_blocks(traced: bool, boundary: int, order: int, device: Any) -> None:
+    compare_pull(device, make_case(2, 8194, steps=2, order=order, boundary=boundary, save_every=1), traced)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_gradients_of_kinds_by_several_blocks(settings: Any, device: Any) -> None:
+    case = make_case(2, 8200, boundary=PERIODIC, **{**settings, "steps": 3}, save_every=2)
+    compare_pull(device, case, traced=False)
+    if case.rule == CAYLEY and not np.iscomplexobj(case.potential) and np.iscomplexobj(case.psi):
+        compare_pull(device, case, traced=True)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 33, 300])
