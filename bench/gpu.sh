@@ -63,7 +63,7 @@ pytest_() {
   without=$("$python" -c "
 from importlib.util import find_spec
 print(*(name for name in ('hypothesis', 'matplotlib', 'sklearn', 'torchdiffeq', 'tqdm') if find_spec(name) is None))")
-  QCORE_TEST_WITHOUT=$without QCORE_REQUIRE_CUDA=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 OMP_NUM_THREADS=2 \
+  QCORE_TEST_WITHOUT=$without QCORE_REQUIRE_CUDA=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 OMP_NUM_THREADS=1 \
     "$@" "$python" -m pytest -p no:cacheprovider -W default -q "${pytest_arguments[@]}"
 }
 
@@ -77,7 +77,6 @@ test_file() {
     printf '\n=== %s: not reached\n' "$1" | flock "$out/gpu-tests.txt" tee -a "$out/gpu-tests.txt"
     return 1
   fi
-  if "$python" -c 'import xdist' 2>/dev/null; then pytest_arguments+=(-p xdist -n 3); fi
   pytest_ timeout --kill-after=5 "$left" >"$log" 2>&1
   status=$?
   [[ $status -ne 5 ]] || return 0  # none of its tests needs a device
@@ -89,9 +88,9 @@ test_file() {
 test_() {
   mkdir -p "$work/tests"
   : >"$out/gpu-tests.txt"
-  export tests_end=$(($(date +%s) + ${QCORE_GPU_TEST_SECONDS:-115}))
-  grep -rlE --include='test_*.py' 'mark\.(cuda|everywhere)|\bdevice: ' tests | sort |
-    xargs -P "$(($(nproc) / 2 + 1))" -I{} bash -c 'test_file {}'
+  export tests_end=$(($(date +%s) + ${QCORE_GPU_TEST_SECONDS:-165}))
+  # Those of the kernels first, then the numerical suites, whose tests run on a GPU as well as on the CPU.
+  printf '%s\n' tests/cuda/test_*.py tests/*/test_*.py | awk '!seen[$0]++' | xargs -P "$(nproc)" -I{} bash -c 'test_file {}'
 }
 
 # A process for each family, and of the time that is left an equal share. No row begins in the last quarter of it.
@@ -133,7 +132,7 @@ readonly total=525
 for name in "${parts[@]}"; do
   case $name in
     build) part build 200 bash -c 'set -o pipefail; build' ;;
-    test) part test 130 bash -c 'set -o pipefail; test_' ;;
+    test) part test 180 bash -c 'set -o pipefail; test_' ;;
     bench)
       left=$((total - SECONDS))
       export deadline=$(($(date +%s) + left))
