@@ -1,5 +1,6 @@
 #include "call.hpp"
 
+#include <cstdint>
 #include <string>
 
 #include "core/check.hpp"
@@ -38,6 +39,10 @@ bool enter(const char* name, TensorView& view, const dlpack::ExchangeApi* api) {
         const auto device = [](int index) { return "cuda:" + std::to_string(index); };
         fail(name, "a tensor on " + device(c.device) + ", where " + c.first + " is", "one on " + device(view.device_index));
     }
+    // Kernels read an element in one piece, which on a GPU has to be aligned; a processor does not mind.
+    if (const auto size = static_cast<std::uintptr_t>(dtype_size(view.dtype));
+        view.numel() > 0 && reinterpret_cast<std::uintptr_t>(view.data) % size != 0)
+        fail(name, "elements at multiples of their size, " + std::to_string(size) + " bytes", "an address in between");
     if (!c.api && api && api->current_work_stream) {
         c.api = api;
 #if !defined(QCORE_EMULATION)

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::int64_t steps_of_launch = 4;
 constexpr int sums = 10;  // nine taps and the bias
+constexpr std::size_t most_starts = std::size_t{1} << 30;  // bytes of segments' first states, of all blocks together
 
 template <class T>
 struct Backward {
@@ -315,8 +316,11 @@ void tiled_steps_back(const Queue& queue, const Problem& p, std::int64_t t0, std
     grid.threads = dim3(static_cast<unsigned>(threads));
     grid.shared = edges + static_cast<std::size_t>(stride - 1) * state;
     const std::int64_t together = std::max<std::int64_t>(1, static_cast<std::int64_t>(most / (grid.shared + 1024)));
-    grid.blocks = dim3(static_cast<unsigned>(std::min<std::int64_t>(tiling.items(), queue.multiprocessors() * together)));
-    const Workspace starts(queue, grid.blocks.x * static_cast<std::size_t>(segments + 1) * state);
+    const std::size_t starts_of_block = static_cast<std::size_t>(segments + 1) * state;
+    const auto affordable = std::max<std::int64_t>(1, static_cast<std::int64_t>(most_starts / starts_of_block));
+    grid.blocks = dim3(static_cast<unsigned>(
+        std::min({std::int64_t{tiling.items()}, queue.multiprocessors() * together, affordable})));
+    const Workspace starts(queue, grid.blocks.x * starts_of_block);
     const Workspace partial(queue, static_cast<std::size_t>(tiling.channels * tiling.parts() * (t1 - t0) * sums) * sizeof(T));
     const Backward<T> b{tiling,
                         Chain<T>(p),

@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_map_only
 from qcore._ops import _device
 
 try:
-    from qcore import _emulated
+    from qcore import _emulated as emulated
 except ImportError:
-    _emulated = None
+    emulated = None
 
 SEED = 12345  # of the shuffled order of threads
 
@@ -39,7 +39,7 @@ def require(where: str) -> None:
         missing = not torch.cuda.is_available()
         name, text = "CUDA", "no CUDA device"
     elif where in ("emulated", "shuffled"):
-        missing = _emulated is None
+        missing = emulated is None
         name, text = "EMULATION", "built without QCORE_EMULATION"
     else:
         return
@@ -108,14 +108,14 @@ def kernels(where: str) -> Iterator[None]:
     if where == "cuda":
         _device._on_cpu = Kernels(_device.cuda_module(), "cuda")
     elif where != "cpu":
-        _device._on_cpu = Kernels(_emulated, "cpu")
-        _emulated.set_schedule(SEED if where == "shuffled" else 0)
+        _device._on_cpu = Kernels(emulated, "cpu")
+        emulated.set_schedule(SEED if where == "shuffled" else 0)
     try:
         yield
     finally:
         _device._on_cpu = before
-        if _emulated is not None:
-            _emulated.set_schedule(0)
+        if emulated is not None:
+            emulated.set_schedule(0)
 
 
 @dataclass(frozen=True)

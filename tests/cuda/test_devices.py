@@ -10,11 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from devices import ON_HOST, Kernels
+from devices import ON_HOST, Kernels, emulated, require
 from qcore import _core
 from qcore._ops import _device
 from qcore.stencil import residual_chain
@@ -125,6 +126,15 @@ def test_copies_of_whole_vectors_refuse_memory_that_begins_between_them(device: 
 
     with pytest.raises(ValueError, match="x: expected memory that begins on 16 bytes, got an offset"):
         device.run(copy, torch.rand(9))
+
+
+def test_elements_between_multiples_of_their_size_are_refused() -> None:
+    require("emulated")
+    memory = np.zeros(9)
+    x = memory[1 if memory.ctypes.data % 16 == 0 else 2 :][:6].view(np.complex128).reshape(1, 1, 3)
+    taps, y = np.zeros((1, 1, 3), complex), np.zeros((1, 1, 3), complex)
+    with pytest.raises(ValueError, match="x: expected elements at multiples of their size, 16 bytes, got an"):
+        emulated.stencil_residual_chain(x, taps, None, y, None, None, 1.0, 0, 0.01, 0, 0, 0, 0)
 
 
 ABOUT_THE_CPU = {"build_info", "isa", "isa_available", "num_threads", "measure_fma_rate", "measure_triad"}
