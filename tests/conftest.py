@@ -84,5 +84,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def _where(request: pytest.FixtureRequest) -> Iterator[None]:
     require(request.param)
-    with kernels(request.param):
+    with kernels(request.param, skip_plain=True):
         yield

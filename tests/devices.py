@@ -55,12 +55,14 @@ class Kernels:
     """The kernels of another device for tensors of the CPU, in the place of `qcore._core`.
 
     A call copies the memory under its tensors to `device`, in the same layout, and what the kernel made of it
-    back: whatever a test asks of results on the CPU, it asks of these kernels.
+    back: whatever a test asks of results on the CPU, it asks of these kernels. One that the device lacks is a
+    failure; but with `skip_plain` the plain ones, which only the CPU is to have, skip the test.
     """
 
-    def __init__(self, module: Any, device: str) -> None:
+    def __init__(self, module: Any, device: str, *, skip_plain: bool) -> None:
         self._module = module
         self._device = device
+        self._skip_plain = skip_plain
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self._module, name)
@@ -77,10 +79,8 @@ class Kernels:
             }
             try:
                 result = function(**there)
-            except (
-                NotImplementedError
-            ) as error:  # a kernel that a GPU lacks is a failure, the plain ones it has not
-                if "'reference' runs on the CPU alone" in str(error):
+            except NotImplementedError as error:
+                if self._skip_plain and "'reference' runs on the CPU alone" in str(error):
                     pytest.skip(str(error))
                 raise
             for here, copy in copies.values():
@@ -102,13 +102,13 @@ class Kernels:
 
 
 @contextmanager
-def kernels(where: str) -> Iterator[None]:
+def kernels(where: str, *, skip_plain: bool = False) -> Iterator[None]:
     """CPU tensors go to the kernels of "cpu", "emulated", "shuffled" (threads in another order) or "cuda"."""
     before = _device._on_cpu
     if where == "cuda":
-        _device._on_cpu = Kernels(_device.cuda_module(), "cuda")
+        _device._on_cpu = Kernels(_device.cuda_module(), "cuda", skip_plain=skip_plain)
     elif where != "cpu":
-        _device._on_cpu = Kernels(emulated, "cpu")
+        _device._on_cpu = Kernels(emulated, "cpu", skip_plain=skip_plain)
         emulated.set_schedule(SEED if where == "shuffled" else 0)
     try:
         yield

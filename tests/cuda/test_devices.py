@@ -164,7 +164,7 @@ def test_calls_on_copies() -> None:
 
     base = torch.zeros(4, 6)
     x, c = base[1:, ::2], torch.ones(1)
-    Kernels(SimpleNamespace(shift=shift), "cpu").shift(x, base.t(), c, None, 3)
+    Kernels(SimpleNamespace(shift=shift), "cpu", skip_plain=False).shift(x, base.t(), c, None, 3)
     assert seen["x"][:2] == (6, (6, 2))
     assert seen["same"][:2] == (0, (1, 6))
     assert seen["x"][2] == seen["same"][2] != base.data_ptr()  # a copy of their storage, and one
@@ -172,6 +172,18 @@ def test_calls_on_copies() -> None:
     expected = torch.zeros(4, 6)
     expected[1:, ::2] = 3
     torch.testing.assert_close(base, expected)
+
+
+@pytest.mark.parametrize("kernel", ["reference", "another"])
+@pytest.mark.parametrize("skip_plain", [False, True])
+def test_only_plain_kernels_skip_a_test(kernel: str, skip_plain: bool) -> None:
+    def call() -> None:
+        """call() -> None"""
+        raise NotImplementedError(f"backend: the plain kernel '{kernel}' runs on the CPU alone")
+
+    kind = pytest.skip.Exception if skip_plain and kernel == "reference" else NotImplementedError
+    with pytest.raises(kind, match=kernel):
+        Kernels(SimpleNamespace(call=call), "cpu", skip_plain=skip_plain).call()
 
 
 def test_settings_on_the_host_are_those_of_the_bindings() -> None:
