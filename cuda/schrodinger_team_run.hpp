@@ -27,6 +27,15 @@ Rows<N> rows(const void* data) {
     else return {nullptr, pointer<E>(data)};
 }
 
+// Calls f<N, E> for the numbers E of a tensor and those that a run computes with.
+template <class F>
+void with_arithmetic(const Evolution& e, DType dtype, F f) {
+    with_numbers(dtype, [&]<class E>(E) {
+        if (e.arithmetic == Arithmetic::f32) f.template operator()<typename E::template With<float>, E>();
+        else f.template operator()<typename E::template With<double>, E>();
+    });
+}
+
 template <class F>
 void with_reach(const Line& line, F f) {
     switch (line.reach) {

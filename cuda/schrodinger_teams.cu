@@ -98,11 +98,7 @@ bool one_block_holds(std::int64_t n) { return n <= most_points * most_team; }
 
 void evolve_by_teams(const Queue& queue, const Evolution& e, const TensorView& psi, const TensorView& out,
                      const TensorView* frames, std::int64_t save_every) {
-    with_numbers(psi.dtype, [&]<class E>(E) {
-        if (e.arithmetic == Arithmetic::f32)
-            forward<typename E::template With<float>, E>(queue, e, psi, out, frames, save_every);
-        else forward<typename E::template With<double>, E>(queue, e, psi, out, frames, save_every);
-    });
+    with_arithmetic(e, psi.dtype, [&]<class N, class E>() { forward<N, E>(queue, e, psi, out, frames, save_every); });
 }
 
 void adjoint_by_teams(const Queue& queue, const Evolution& e, const TensorView& states, const TensorView& grad_out,
