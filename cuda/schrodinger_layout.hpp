@@ -82,12 +82,13 @@ void launch_sum_rows(const Queue& queue, Pointer<const N> from, Pointer<E> to, s
            columns);
 }
 
-// to (slices, n) = the sum of `from` (slices, batch, n) over the batch: the same order of additions on any device.
+// to (slices, n) = or, where they are to be added, += the sum of `from` (slices, batch, n) over the batch: the same order of
+// additions on any device.
 constexpr int sum_columns = 32, sum_rows_together = 16;
 
 template <class V>
 __global__ void __launch_bounds__(sum_columns* sum_rows_together)
-    sum_systems(Pointer<const V> from, Pointer<V> to, std::int64_t slices, std::int64_t batch, std::int64_t n) {
+    sum_systems(Pointer<const V> from, Pointer<V> to, std::int64_t slices, std::int64_t batch, std::int64_t n, bool added) {
     cuda::SharedMemory shared;
     const auto part = shared.array<V>(sum_columns * sum_rows_together);
     const std::int64_t across = (n + sum_columns - 1) / sum_columns;
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(sum_columns* sum_rows_together)
         __syncthreads();
         if (y == 0 && column < n) {
             for (int k = 1; k < sum_rows_together; ++k) sum = sum + part[k * sum_columns + x];
-            to[slice * n + column] = sum;
+            to[slice * n + column] = added ? to[slice * n + column] + sum : sum;
         }
         __syncthreads();
     }
@@ -109,10 +110,11 @@ __global__ void __launch_bounds__(sum_columns* sum_rows_together)
 
 template <class V>
 void launch_sum_systems(const Queue& queue, Pointer<const V> from, Pointer<V> to, std::int64_t slices, std::int64_t batch,
-                        std::int64_t n) {
+                        std::int64_t n, bool added = false) {
     const cuda::Grid grid = cuda::grid_for(slices * ((n + sum_columns - 1) / sum_columns), 1);
     const std::size_t room = cuda::SharedMemory::bytes<V>(sum_columns * sum_rows_together);
-    launch(queue, sum_systems<V>, {grid.blocks, dim3(sum_columns, sum_rows_together), room}, from, to, slices, batch, n);
+    launch(queue, sum_systems<V>, {grid.blocks, dim3(sum_columns, sum_rows_together), room}, from, to, slices, batch, n,
+           added);
 }
 
 }  // namespace

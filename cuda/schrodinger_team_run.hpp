@@ -45,6 +45,19 @@ void with_reach(const Line& line, F f) {
     }
 }
 
+// For so many systems and bytes of shared memory. Teams of no more than a warp share a block of four.
+inline cuda::Grid team_grid(const Team& team, std::int64_t batch, std::size_t shared) {
+    const int lanes = team.block(), teams = lanes <= warp ? 4 * warp / lanes : 1;
+    const dim3 threads(static_cast<unsigned>(lanes), static_cast<unsigned>(teams));
+    return {grid_for(batch * team.parts(), teams).blocks, threads, shared};
+}
+
+// For deal(), of so many matrices.
+inline cuda::Grid deal_grid(const Team& team, std::int64_t matrices) {
+    const int threads = std::max(team.block(), warp);
+    return {grid_for(matrices * team.parts(), 1).blocks, dim3(static_cast<unsigned>(threads))};
+}
+
 // A run's launches: all systems or, where they have potentials of their own, as many at a time as memory is for, and of their
 // stages likewise where H changes.
 template <class N>
@@ -84,13 +97,6 @@ class TeamRun {
         }
     }
 
-    // For so many systems and numbers in shared memory. Teams of no more than a warp share a block of four.
-    cuda::Grid grid(std::int64_t batch, std::size_t shared) const {
-        const int lanes = team_.block(), teams = lanes <= warp ? 4 * warp / lanes : 1;
-        const dim3 threads(static_cast<unsigned>(lanes), static_cast<unsigned>(teams));
-        return {grid_for(batch * team_.parts(), teams).blocks, threads, shared};
-    }
-
   private:
     using Wide = typename N::template With<double>;
 
@@ -120,9 +126,7 @@ class TeamRun {
         const auto factors = place_factors(pointer<Wide>(factor_memory_.data()), line, stages.count, sets, sign);
         const auto potential = potential_ + (own() ? first * line.n * values : 0);
         launch(queue_, factorize<Wide>, grid_for(items, 32), line, factors, potential, stages);
-        const int threads = std::max(team_.block(), warp);
-        const cuda::Grid grid{grid_for(items * team_.parts(), 1).blocks, dim3(static_cast<unsigned>(threads))};
-        with_reach(line, [&]<int reach>() { launch(queue_, deal<N, reach>, grid, line, team_, stages, factors, to); });
+        with_reach(line, [&]<int reach>() { launch(queue_, deal<N, reach>, deal_grid(team_, items), line, team_, stages, factors, to); });
     }
 
     const Queue& queue_;

@@ -36,7 +36,7 @@ void forward(const Queue& queue, const Evolution& e, const TensorView& psi, cons
             const bool few = team.points == few_points;
             const auto kernel = few ? advance_team<N, few_points, reach> : advance_team<N, most_points, reach>;
             const std::size_t room = SharedMemory::bytes<N>(Member<N, 1, reach>::exchanged);
-            launch(queue, kernel, run.grid(part.batch, room), part, team, now, tables, from, to, to_frames, saved, first);
+            launch(queue, kernel, team_grid(team, part.batch, room), part, team, now, tables, from, to, to_frames, saved, first);
         });
     };
     run.for_launches(false, launch_steps);
@@ -83,7 +83,7 @@ void backward(const Queue& queue, const Evolution& e, const TensorView& states, 
             const auto kernel = !traced ? known : few ? pull_team<N, few_points, reach> : pull_team<N, most_points, reach>;
             const std::size_t room =
                 SharedMemory::bytes<N>(Member<N, 1, reach>::exchanged) + SharedMemory::bytes<N>(most_team / warp);
-            launch(queue, kernel, run.grid(part.batch, room), part, team, now, a);
+            launch(queue, kernel, team_grid(team, part.batch, room), part, team, now, a);
         });
         sums.add_up(now);
     };

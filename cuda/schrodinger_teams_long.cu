@@ -3,69 +3,12 @@
 #include <optional>
 
 #include "schrodinger_team_long_adjoint.hpp"
-#include "schrodinger_team_run.hpp"
+#include "schrodinger_team_long_run.hpp"
 #include "schrodinger_teams.hpp"
 
 namespace qcore::schrodinger {
 
 namespace {
-
-using cuda::SharedMemory;
-
-// The states of a run on their way through its stages, of all systems.
-template <class N>
-class LongStates {
-  public:
-    LongStates(const Queue& queue, const TeamRun<N>& run, const Line& line, const Team& team)
-        : queue_(queue), run_(run), line_(line), team_(team), states_(queue, bytes_of(2 * line.batch * line.n, sizeof(N))),
-          carries_(queue, bytes_of((2 * team.parts() + 1) * line.batch * carried(), sizeof(N))),
-          products_(queue, bytes_of(run.most_tables() * team.parts() * 2 * carried() * carried(), sizeof(N))) {}
-
-    void* data() const { return states_.data(); }
-
-    // For the launches of some systems, from `first` on.
-    void begin(const Line& part, std::int64_t first, const Tables<N>& tables) {
-        part_ = part;
-        const std::int64_t numbers = line_.batch * line_.n, blocks = part.batch * team_.parts() * carried(),
-                           count = tables.count * tables.sets * team_.parts();
-        const auto products = pointer<N>(products_.data()), carries = pointer<N>(carries_.data()), state = pointer<N>(data());
-        with_reach(line_, [&]<int reach>() {
-            launch(queue_, fold_blocks<N, reach>, grid_for(count, 32), team_, count, tables.numbers, products);
-        });
-        a_ = {tables, products, state + first * line_.n,
-              state + numbers + first * line_.n, carries, carries + blocks, carries + 2 * blocks};
-    }
-    template <class Work>
-    void start(const Work& work) const {
-        with_reach(line_, [&]<int reach>() {
-            launch(queue_, start_long<N, reach, Work>, grid<reach>(), part_, team_, a_, work.stage, work);
-        });
-    }
-    // `next`: the stage that follows, or less than 0.
-    template <class Work>
-    void stage(const Work& work, std::int64_t next) const {
-        with_reach(line_, [&]<int reach>() {
-            launch(queue_, descend_long<N, reach>, grid<reach>(), part_, team_, a_, work.stage);
-            launch(queue_, ascend_long<N, reach, Work>, grid<reach>(), part_, team_, a_, work.stage, next, work);
-        });
-    }
-
-  private:
-    std::int64_t carried() const { return line_.reach == 2 ? 2 : 1; }
-    template <int reach>
-    cuda::Grid grid() const {
-        return run_.grid(part_.batch, SharedMemory::bytes<N>(Member<N, most_points, reach>::exchanged) +
-                                          SharedMemory::bytes<N>(most_team / warp));
-    }
-
-    const Queue& queue_;
-    const TeamRun<N>& run_;
-    const Line line_;
-    Line part_{};
-    const Team team_;
-    const Workspace states_, carries_, products_;
-    Long<N> a_{};
-};
 
 template <class N, class E>
 void forward(const Queue& queue, const Evolution& e, const TensorView& psi, const TensorView& out, const TensorView* frames,
@@ -74,7 +17,7 @@ void forward(const Queue& queue, const Evolution& e, const TensorView& psi, cons
     const Team team = make_team(line, most_points, most_team);
     const std::int64_t stages = e.steps * line.poles;
     const TeamRun<N> run(queue, line, team, e.potential.data, stages, false, 0);
-    LongStates<N> states(queue, run, line, team);
+    LongStates<N> states(queue, line, team, run.most_tables());
     LongSteps<N> work{};
     work.out = rows<N, E>(out.data);
     if (frames) work.frames = rows<N, E>(frames->data);
@@ -106,9 +49,9 @@ void backward(const Queue& queue, const Evolution& e, const TensorView& states, 
     const std::size_t c_bytes = bytes_of(line.poles * blocks, sizeof(Complex<double>));
     const Workspace c_sums(queue, c_bytes), nu(queue, traced ? bytes_of(numbers, sizeof(N)) : 0);
     queue.zero(c_sums.data(), c_bytes);
-    LongStates<N> mu_states(queue, run, line, team);
+    LongStates<N> mu_states(queue, line, team, run.most_tables());
     std::optional<LongStates<N>> psi_states;
-    if (traced) psi_states.emplace(queue, run, line, team);
+    if (traced) psi_states.emplace(queue, line, team, run.most_tables());
 
     LongMu<N> mu{};
     mu.sums.line = line;

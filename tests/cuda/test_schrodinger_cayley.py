@@ -44,23 +44,41 @@ def close(found: Any, expected: Any, dtype: torch.dtype) -> bool:
     )
 
 
+def compare(batch: int, n: int, own: str, mass: bool, dtype: torch.dtype, device: Any) -> None:
+    """With frames, and states traced back (0), from checkpoints (2), or all at once (7)."""
+    given = inputs(dtype, batch, n, own, mass)
+    for every in (0, 2, 7):
+        settings = 5, 2, every
+        expected = ops.saved(*given, *settings, "reference")
+        found = device.run(ops.saved, *given, *settings, "auto")
+        assert close(found, expected, dtype)
+        out, frames, kept = expected
+        grads = torch.randn_like(out), torch.randn_like(frames) if every else None
+        back = *grads, given[0], kept, *given[1:], *settings
+        for wanted in (True, False):
+            pulled = ops.adjoint(*back, "reference", wanted)
+            assert close(device.run(ops.adjoint, *back, "auto", wanted), pulled, dtype)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("batch", "n", "own"), SHAPES)
 def test_steps_and_gradients(batch: int, n: int, own: str, dtype: torch.dtype, device: Any) -> None:
-    """With frames, and states traced back (0), from checkpoints (2), or all at once (7)."""
     for mass in ("mass" in own, True):
-        given = inputs(dtype, batch, n, own, mass)
-        for every in (0, 2, 7):
-            settings = 5, 2, every
-            expected = ops.saved(*given, *settings, "reference")
-            found = device.run(ops.saved, *given, *settings, "auto")
-            assert close(found, expected, dtype)
-            out, frames, kept = expected
-            grads = torch.randn_like(out), torch.randn_like(frames) if every else None
-            back = *grads, given[0], kept, *given[1:], *settings
-            for wanted in (True, False):
-                pulled = ops.adjoint(*back, "reference", wanted)
-                assert close(device.run(ops.adjoint, *back, "auto", wanted), pulled, dtype)
+        compare(batch, n, own, mass, dtype, device)
+
+
+@pytest.mark.parametrize(("batch", "own"), [(2, ""), (3, "bands, mass, z")])
+@pytest.mark.parametrize("mass", [False, True])
+@pytest.mark.parametrize("n", [8, 9, 255, 256, 257, 512, 513, 2048, 2049])
+def test_points_in_registers(n: int, mass: bool, batch: int, own: str, device: Any) -> None:
+    """Systems that end with a lane, with a warp, with few points a lane, and a point behind."""
+    compare(batch, n, own, mass, torch.complex128, device)
+
+
+@pytest.mark.parametrize("own", ["", "bands, mass"])
+@pytest.mark.parametrize("n", [8192, 8193, 16385])
+def test_several_blocks_share_a_system(n: int, own: str, device: Any) -> None:
+    compare(2, n, own, "mass" in own, torch.complex64 if own else torch.float64, device)
 
 
 def test_no_steps_and_no_systems(device: Any) -> None:
