@@ -101,7 +101,8 @@ def run(
         previous: a result of the same engine to go on from: run(n1) and then run(n2, previous=...) is
             run(n1 + n2). Its warm-up counts: none is made, whatever `warmup` says.
         device: where chains move: "cpu", or a GPU for potentials that run in the kernels, with the same
-            chains bit for bit, the only mode there is. Measurements and results come to the CPU.
+            chains bit for bit, the only mode there is. Measurements and results come to the CPU. A GPU is for
+            many chains at once, tens of thousands (of dmc, hundreds of populations): few are quicker on a CPU.
 
     Returns:
         SampleResult.
