@@ -102,7 +102,7 @@ def run(
             run(n1 + n2). Its warm-up counts: none is made, whatever `warmup` says.
         device: where chains move: "cpu", or a GPU for potentials that run in the kernels, with the same
             chains bit for bit, the only mode there is. Measurements and results come to the CPU. A GPU is for
-            many chains at once, tens of thousands (of dmc, hundreds of populations): few are quicker on a CPU.
+            many chains at once, tens of thousands (of dmc, hundreds of populations): a CPU moves few sooner.
 
     Returns:
         SampleResult.
