@@ -12,10 +12,11 @@ namespace qcore::schrodinger {
 
 namespace {
 
-#if defined(QCORE_EMULATION)
-constexpr std::int64_t most_bytes = 256 << 10;  // so that small runs take every way
-#else
 constexpr std::int64_t most_bytes = std::int64_t{4} << 30;  // of what systems that run together take
+#if defined(QCORE_EMULATION)
+constexpr std::int64_t most_systems = 33;  // so that small runs take every way
+#else
+constexpr std::int64_t most_systems = std::int64_t{1} << 40;
 #endif
 
 // Of M + sign z A or its transpose, for teams.
@@ -235,8 +236,9 @@ void for_parts(const CayleyRun& run, std::int64_t numbers, std::int64_t most_of_
         const Team team = run.n > most_points * most_team ? make_team(line, most_points, most_team)
                                                           : make_team(line, run.n <= most_of_few ? few_points : most_points);
         const std::int64_t own = run.lanewise ? 3 * (3 * run.n + team.size() / team.together()) : 0;
-        const std::int64_t each = (numbers * run.n + own) * static_cast<std::int64_t>(sizeof(N));
-        const std::int64_t together = std::clamp<std::int64_t>(most_bytes / each, 1, run.batch);
+        const std::int64_t padded = std::max(run.n, team.points * team.lanes),
+                           each = (numbers * padded + own) * static_cast<std::int64_t>(sizeof(N)),
+                           together = std::clamp<std::int64_t>(most_bytes / each, 1, std::min(run.batch, most_systems));
         for (std::int64_t first = 0; first < run.batch; first += together)
             f.template operator()<S, N>(first, std::min(together, run.batch - first), team);
     };
@@ -248,7 +250,8 @@ void for_parts(const CayleyRun& run, std::int64_t numbers, std::int64_t most_of_
 
 }  // namespace
 
-void advance(CayleyRun run, const CayleyForward& io, Backend) {
+void advance(CayleyRun run, const CayleyForward& io, Backend backend) {
+    if (backend == Backend::reference) cuda::refuse_reference();
     if (run.n == 0 || run.batch == 0) return;
     const Queue queue;
     for_parts(run, 4, few_points * most_team, [&]<class S, class N>(std::int64_t first, std::int64_t count, const Team& team) {
@@ -256,7 +259,8 @@ void advance(CayleyRun run, const CayleyForward& io, Backend) {
     });
 }
 
-void pull_back(const CayleyRun& run, const CayleyAdjoint& io, Backend, const CayleyGradients& to) {
+void pull_back(const CayleyRun& run, const CayleyAdjoint& io, Backend backend, const CayleyGradients& to) {
+    if (backend == Backend::reference) cuda::refuse_reference();
     const Queue queue;
     const std::size_t number = sizeof(double) * static_cast<std::size_t>(run.parts), n = static_cast<std::size_t>(run.n);
     if (to.bands) queue.zero(to.bands, 3 * number * n * static_cast<std::size_t>(run.bands_count));

@@ -47,7 +47,8 @@ __global__ void factor(Coefficients<N> c, bool transposed, Factors<N> factors) {
             const N k = c.matrix(factors.sign, 0, s, j) * r, diagonal = c.matrix(factors.sign, 1, s, j), taken = k * upper,
                     pivot = diagonal - taken, before = t;
             upper = c.matrix(factors.sign, 2, s, j);
-            r = inverse(pivot);
+            const double scale = 1 / magnitude(pivot);  // the square of a pivot may have left the range
+            r = inverse(pivot.times(scale)).times(scale);
             const double kept = magnitude(pivot) / (magnitude(diagonal) + magnitude(taken));
             if (!(kept > lost_pivot && magnitude(r) < HUGE_VAL)) r = N::of(NAN, NAN);
             t = r * upper;

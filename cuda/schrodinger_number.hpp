@@ -22,6 +22,7 @@ struct Real {
     QC_HD Real operator*(Real b) const { return {re * b.re}; }
     QC_HD Real times(T factor) const { return {re * factor}; }
     QC_HD Real conjugate() const { return *this; }
+    QC_HD bool is_zero() const { return re == 0; }
     QC_HD T imaginary() const { return 0; }
 };
 
@@ -41,6 +42,7 @@ struct alignas(2 * sizeof(T)) Complex {
     QC_HD Complex operator*(Complex b) const { return {re * b.re - im * b.im, re * b.im + im * b.re}; }
     QC_HD Complex times(T factor) const { return {re * factor, im * factor}; }
     QC_HD Complex conjugate() const { return {re, -im}; }
+    QC_HD bool is_zero() const { return re == 0 && im == 0; }
     QC_HD T imaginary() const { return im; }
 };
 

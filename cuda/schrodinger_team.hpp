@@ -100,13 +100,17 @@ __device__ N from_lane(N a, int lane, int width = warp) {
     else return {__shfl_sync(everyone, a.re, lane, width), __shfl_sync(everyone, a.im, lane, width)};
 }
 
-// a + M b, `number` giving M by rows.
+// a + M b, `number` giving M by rows. Entries may have overflowed, of operators whose Green's function grows from site to site:
+// where nothing comes in, nothing comes out.
 template <class N, int count, class F>
 __device__ Carry<N, count> plus_product(Carry<N, count> a, F number, const Carry<N, count>& b) {
 #pragma unroll
     for (int i = 0; i < count; ++i)
 #pragma unroll
-        for (int k = 0; k < count; ++k) a.of[i] = mac(number(i * count + k), b.of[k], a.of[i]);
+        for (int k = 0; k < count; ++k) {
+            const N sum = mac(number(i * count + k), b.of[k], a.of[i]);  // no branch: the number is read ahead
+            a.of[i] = b.of[k].is_zero() ? a.of[i] : sum;
+        }
     return a;
 }
 

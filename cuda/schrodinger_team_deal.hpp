@@ -24,12 +24,14 @@ struct CarryMatrix {
         for (int i = 0; i < count; ++i)
 #pragma unroll
             for (int k = 0; k < count; ++k) {
-                N sum = of[i * count] * b.of[k];
-                if (count == 2) sum = mac(of[i * count + 1], b.of[count + k], sum);
+                N sum = product_of(of[i * count], b.of[k]);
+                if (count == 2) sum = sum + product_of(of[i * count + 1], b.of[count + k]);
                 product.of[i * count + k] = sum;
             }
         return product;
     }
+    // Zero has the last word, see plus_product().
+    static __device__ N product_of(N a, N b) { return a.is_zero() || b.is_zero() ? N::of(0, 0) : a * b; }
     template <class F>
     __device__ CarryMatrix with_each(F f) const {
         CarryMatrix result;

@@ -102,6 +102,33 @@ def test_a_pivot_that_is_lost_makes_its_system_nan(device: Any) -> None:
     assert out[[0, 2]].isfinite().all()
 
 
+@pytest.mark.parametrize("n", [600, 9000])
+def test_multipliers_beyond_the_range_of_numbers(n: int, device: Any) -> None:
+    """A source would grow twentyfold from point to point, but there is none on the way."""
+    psi = torch.zeros(1, n, dtype=torch.float64)
+    psi[0, -10:] = draw(1, 10)
+    bands = torch.zeros(3, 1, n, dtype=torch.float64)
+    bands[0] = 20.0
+    given = psi, bands, None, torch.ones(1, dtype=torch.float64)
+    expected = ops.forward(*given, 2, 0, "reference")[0]
+    assert expected.isfinite().all()
+    assert close(device.run(ops.forward, *given, 2, 0, "auto")[:1], (expected,), torch.float64)
+
+
+@pytest.mark.parametrize("scale", [1e-158, 1e158])
+def test_pivots_whose_squares_leave_the_range(scale: float, device: Any) -> None:
+    psi, bands, mass, z = inputs(torch.complex128, 2, 50, "", True)
+    expected = ops.forward(psi, bands, mass, z, 2, 0, "auto")[0]
+    found = device.run(ops.forward, psi, scale * bands, scale * mass, z, 2, 0, "auto")[0]
+    assert close((found,), (expected,), torch.complex128)
+
+
+def test_the_reference_is_refused(device: Any) -> None:
+    given = inputs(torch.float64, 2, 5, "", False)
+    with pytest.raises(NotImplementedError, match="the plain kernel 'reference' runs on the CPU alone"):
+        device.run(ops.forward, *given, 2, 0, "reference")
+
+
 def test_nan_stays_in_its_system(device: Any) -> None:
     psi, *coefficients = inputs(torch.complex128, 3, 20, "", False)
     clean = device.run(ops.forward, psi, *coefficients, 3, 0, "auto")[0]
