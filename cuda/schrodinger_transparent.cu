@@ -5,17 +5,15 @@
 #include "schrodinger/transparent_run.hpp"
 #include "schrodinger_layout.hpp"
 #include "schrodinger_open.hpp"
-#include "schrodinger_team_deal.hpp"
+#include "schrodinger_team_run.hpp"
 
 namespace qcore::schrodinger {
 
 namespace {
 
 using cuda::Grid;
-using cuda::grid_for;
 using cuda::SharedMemory;
 using cuda::Unsupported;
-using cuda::Workspace;
 
 std::size_t bytes(std::int64_t numbers) { return static_cast<std::size_t>(numbers) * sizeof(Number); }
 
@@ -47,9 +45,7 @@ class Ends {
         const auto factors = place_factors(pointer<Number>(memory.data()), line_, 1, o.sets, 1);
         const Stages one{0, 1};
         launch(queue, factorize<Number>, grid_for(o.sets, 32), line_, factors, pointer<const double>(bent_.data()), one);
-        const Grid grid{dim3(static_cast<unsigned>(std::min<std::int64_t>(o.sets, 1 << 20))),
-                        dim3(static_cast<unsigned>(team_.block()))};
-        launch(queue, deal<Number, 0>, grid, line_, team_, one, factors, pointer<Number>(coefficients_.data()));
+        launch(queue, deal<Number, 0>, deal_grid(team_, o.sets), line_, team_, one, factors, pointer<Number>(coefficients_.data()));
     }
 
     const Team& team() const { return team_; }
@@ -58,9 +54,8 @@ class Ends {
     Pointer<const Number> coefficients() const { return pointer<const Number>(coefficients_.data()); }
 
     Grid grid(std::int64_t batch) const {
-        const unsigned teams = team_.lanes == warp ? 4 : 1;
-        return {grid_for(batch, static_cast<int>(teams)).blocks, dim3(static_cast<unsigned>(team_.block()), teams),
-                SharedMemory::bytes<Number>(OpenMember::exchanged) + SharedMemory::bytes<Number>(2 * most_team / warp)};
+        return team_grid(team_, batch, SharedMemory::bytes<Number>(OpenMember::exchanged) +
+                                           SharedMemory::bytes<Number>(2 * most_team / warp));
     }
 
   private:
