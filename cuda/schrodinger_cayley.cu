@@ -89,8 +89,8 @@ class Part {
 
     void forward(const CayleyForward& io) const {
         if (run_.steps == 0) {
-            copy<S, S>(at<S>(io.psi, 0), at<S>(io.out, 0), Reading::plain);
-            if (io.kept && !io.checkpoint_every) copy<S, N>(at<S>(io.psi, 0), at<N>(io.kept, 0), Reading::plain);
+            copy<S, S>(at<S>(io.psi, 0), at<S>(io.out, 0));
+            if (io.kept && !io.checkpoint_every) copy<S, N>(at<S>(io.psi, 0), at<N>(io.kept, 0));
             return;
         }
         const Matrices<N> matrices(queue_, c_, line_, team_, -1, false);
@@ -108,7 +108,7 @@ class Part {
     }
 
     void adjoint(const CayleyAdjoint& io, const CayleyGradients& to) const {
-        if (run_.steps == 0) return copy<S, S>(at<S>(io.grad_out, 0), at<S>(io.grad_psi, 0), Reading::plain);
+        if (run_.steps == 0) return copy<S, S>(at<S>(io.grad_out, 0), at<S>(io.grad_psi, 0));
         const bool wanted = to.bands != nullptr;
         const Known known = !wanted ? Known::nothing : io.checkpoint_every ? Known::all : Known::last;
         const std::int64_t n = run_.n, numbers = n * count_, segment = segment_of(run_, io), bands = run_.mass ? 6 : 3,
@@ -139,8 +139,8 @@ class Part {
             p.to_mu = p.first_step == 0 ? states<S>(io.grad_psi) : own_states(mu.data());
             if (known == Known::all) {
                 const auto here = pointer<N>(trajectory.data());
-                if (p.first_step == 0) copy<S, N>(at<S>(io.psi, 0), here, Reading::plain);
-                else copy<N, N>(at<N>(io.kept, p.first_step / segment - 1), here, Reading::plain);
+                if (p.first_step == 0) copy<S, N>(at<S>(io.psi, 0), here);
+                else copy<N, N>(at<N>(io.kept, p.first_step / segment - 1), here);
                 p.states = own_states(trajectory.data());
                 const auto number = [&](std::int64_t k) { return own_states(static_cast<N*>(trajectory.data()) + k * numbers); };
                 advance({count_, p.steps, again->tables(), p.states, number(p.steps), number(1), {}, 1, 0, false});
@@ -197,8 +197,8 @@ class Part {
         return pointer<E>(tensor) + (state * run_.batch + first_) * run_.n;
     }
     template <class E, class F>
-    void copy(Pointer<const E> from, Pointer<F> to, Reading reading) const {
-        launch_transpose<E, F>(queue_, from, to, 1, count_ * run_.n, reading);
+    void copy(Pointer<const E> from, Pointer<F> to) const {
+        launch_transpose<E, F>(queue_, from, to, 1, count_ * run_.n);
     }
 
     void advance(const CayleySteps<N>& a) const {

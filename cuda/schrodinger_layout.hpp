@@ -12,7 +12,7 @@ using cuda::Pointer;
 using cuda::pointer;
 using cuda::Queue;
 
-enum class Reading : int { plain, conjugate, add_conjugate };
+enum class Reading : int { plain, conjugate };
 
 constexpr int tile = 32, tile_rows = 8;
 
@@ -37,10 +37,8 @@ __global__ void transpose(Pointer<const E> from, Pointer<N> to, std::int64_t row
         __syncthreads();
         for (int i = y; i < tile; i += tile_rows)
             if (row + x < rows && column + i < columns) {
-                N value = convert<N>(square[x * (tile + 1) + i]);
-                if (reading != Reading::plain) value = value.conjugate();
-                N& result = to[(column + i) * rows + row + x];
-                result = reading == Reading::add_conjugate ? result + value : value;
+                const N value = convert<N>(square[x * (tile + 1) + i]);
+                to[(column + i) * rows + row + x] = reading == Reading::conjugate ? value.conjugate() : value;
             }
         __syncthreads();
     }
